@@ -1,0 +1,1 @@
+"""SemBridge moves an English sparse encoder to another language."""
