@@ -185,9 +185,20 @@ def calm_head(encoder: SparseEncoder, texts: list[str], *, top: float, firing: f
     head.bias.sub_(threshold).mul_(scale)
 
 
+class EarlyMaxPooling(SpladePooling):
+    """The same vectors as SpladePooling("max"): the maximum is taken before the (monotone) activation, so that only
+    one row a text passes through log1p. Used while training; the saved encoder holds the stock module."""
+
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        padding = (features["attention_mask"] == 0).unsqueeze(-1)
+        strongest = features["token_embeddings"].masked_fill(padding, 0).max(dim=1).values
+        features["sentence_embedding"] = strongest.float().relu().log1p()
+        return features
+
+
 def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncoder:
     transformer = Transformer(str(folder), transformer_task="fill-mask", max_seq_length=args.train_length)
-    encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
+    encoder = SparseEncoder(modules=[transformer, EarlyMaxPooling("max")], device="cpu")
     pairs = training_pairs(data)
     calm_head(encoder, pairs["squadshifts"]["document"][:64], top=2.0, firing=0.004)
     loss = SpladeLoss(
@@ -210,6 +221,7 @@ def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncode
         model=encoder, args=arguments, train_dataset=pairs, loss=loss, evaluator=dev_evaluator(data, 150)
     )
     trainer.train()
+    encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
     encoder.max_seq_length = 256
     return encoder.eval()
 
@@ -222,8 +234,8 @@ def main() -> None:
     parser.add_argument("--vocabulary-size", type=int, default=12_000)
     parser.add_argument("--feed-forward", type=int, default=768)
     parser.add_argument("--mlm-steps", type=int, default=250)
-    parser.add_argument("--steps", type=int, default=1800)
-    parser.add_argument("--eval-steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--eval-steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=40)
     parser.add_argument("--train-length", type=int, default=160)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
