@@ -1,0 +1,31 @@
+"""Gaussian rows: drawn from the distribution of the source rows.
+
+The multivariate rule is Hewitt (2021), "Initializing new word embeddings for pretrained language models"; transformers'
+`mean_resizing` is the same with 1e-5 times the covariance, which is nearly the mean row and another baseline.
+"""
+
+import torch
+from torch import Tensor
+
+
+def draw_univariate(source_rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """(count, d) rows, every dimension drawn from its own N(mean, std^2)."""
+    noise = torch.randn(count, source_rows.shape[1], generator=generator)
+    return source_rows.mean(0) + noise * source_rows.std(0)
+
+
+def draw_multivariate(
+    source_rows: Tensor, count: int, generator: torch.Generator, *, covariance_scale: float = 1.0
+) -> Tensor:
+    """(count, d) rows from N(mean, covariance_scale * full covariance).
+
+    The noise is shaped by a root of the covariance from its eigenvectors, so a singular covariance (fewer rows than
+    dimensions) is no special case.
+    """
+    rows = source_rows.double()
+    centred = rows - rows.mean(0)
+    covariance = centred.T @ centred / max(len(rows) - 1, 1)
+    values, vectors = torch.linalg.eigh(covariance)
+    root = vectors * (values.clamp_min(0) * covariance_scale).sqrt()
+    noise = torch.randn(count, rows.shape[1], generator=generator).double()
+    return (rows.mean(0) + noise @ root.T).float()

@@ -1,0 +1,76 @@
+"""What every method returns: where each target row comes from, as one sparse matrix and a rule for the rest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sembridge.vocabulary import MatchKind, Overlap
+from sembridge.weights import SparseWeights
+
+DrawRows = Callable[[Tensor, int, torch.Generator], Tensor]
+"""(n_statistics, d) source rows, a count, a generator -> (count, d) new rows."""
+
+
+class RowKind(IntEnum):
+    """Where a target row comes from; the first four are the overlap's kinds."""
+
+    SPECIAL = MatchKind.SPECIAL
+    EXACT = MatchKind.EXACT
+    FUZZY = MatchKind.FUZZY
+    BYTE = MatchKind.BYTE
+    COMBINED = 4
+    FALLBACK = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Initialization:
+    """The rows of a target vocabulary, as a function of the rows of the source vocabulary.
+
+    Attributes:
+        weights: W, (n_target, n_source): one-hot on the overlap, a few positive weights on combined rows, empty on
+            rows that fall back. Non-empty rows sum to one.
+        kinds: (n_target,) uint8 of RowKind.
+        best_similarity: (n_target,) float32, the similarity of the nearest candidate; nan where none was computed.
+        fallback: draws the rows of kind FALLBACK.
+        statistics_ids: (n,) source ids whose rows the fallback takes its statistics from.
+        restore_norms: scale a combined row to the weighted mean norm of its source rows. A convex combination of k
+            nearly orthogonal rows is about 1/sqrt(k) as long as they are, and a shorter row scores lower.
+        seed: of the fallback's draws; every matrix is drawn with a fresh generator.
+    """
+
+    weights: SparseWeights
+    kinds: np.ndarray
+    best_similarity: np.ndarray
+    fallback: DrawRows
+    statistics_ids: np.ndarray
+    restore_norms: bool
+    seed: int
+
+    def rows(self, source_rows: Tensor) -> Tensor:
+        """(n_target, d) float32 rows from (n_source, d); a bias comes as (n_source, 1)."""
+        source_rows = source_rows.float()
+        rows = self.weights.matmul(source_rows)
+        if self.restore_norms and source_rows.shape[1] > 1:
+            self._restore_norms(rows, source_rows)
+        missing = torch.from_numpy(self.kinds == RowKind.FALLBACK)
+        if missing.any():
+            generator = torch.Generator().manual_seed(self.seed)
+            statistics = source_rows[torch.from_numpy(self.statistics_ids)]
+            rows[missing] = self.fallback(statistics, int(missing.sum()), generator)
+        return rows
+
+    def _restore_norms(self, rows: Tensor, source_rows: Tensor) -> None:
+        combined = torch.from_numpy(self.kinds == RowKind.COMBINED)
+        wanted = self.weights.matmul(source_rows.norm(dim=1, keepdim=True))[combined]
+        rows[combined] *= wanted / rows[combined].norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def copied_rows(overlap: Overlap, n_target: int) -> np.ndarray:
+    """(n_target,) uint8 of RowKind with the overlap's kinds filled in and FALLBACK elsewhere."""
+    kinds = np.full(n_target, RowKind.FALLBACK, np.uint8)
+    kinds[overlap.target_ids] = overlap.kinds
+    return kinds

@@ -1,0 +1,200 @@
+"""SemBridge rows: a few English tokens of near meaning, weighted by entmax (arXiv 2605.26002, section 3).
+
+w[t, :] = entmax_alpha(cos(B(t), B(source tokens))) for every target token t that is not in the overlap.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sembridge.recipes import TransferRecipe
+from sembridge.vocabulary import Overlap, Vocabulary
+from sembridge.weights import Entmax, SparseWeights, TopKSoftmax, sparse_weights
+
+Embed = Callable[[Sequence[str]], np.ndarray]
+"""Texts -> (n, dim) float32 unit vectors, zeros where the bridge has none: bridge.embed_texts with its bridge bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class BridgedRows:
+    """Weights of the target tokens that the bridge placed.
+
+    Attributes:
+        target_ids: (n_bridged,) the tokens that got weights, ascending.
+        weights: (n_bridged, n_source).
+        best_similarity: (n_bridged,) cosine to the nearest candidate, before any hub correction.
+    """
+
+    target_ids: np.ndarray
+    weights: SparseWeights
+    best_similarity: np.ndarray
+
+
+def bridged_rows(
+    source: Vocabulary,
+    target: Vocabulary,
+    overlap: Overlap,
+    embed: Embed,
+    recipe: TransferRecipe,
+    *,
+    device: str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> BridgedRows:
+    """The sparse weights of every target token outside the overlap that has text and a bridge vector."""
+    candidates = candidate_ids(source, recipe.candidates)
+    wanted = np.setdiff1d(target.text_ids, overlap.target_ids)
+    texts = [source.texts[i] for i in candidates]
+    source_vectors, target_vectors = embed(texts), embed([target.texts[i] for i in wanted])
+
+    placed = source_vectors.any(1)
+    candidates, source_vectors = candidates[placed], source_vectors[placed]
+    placed = target_vectors.any(1)
+    wanted, target_vectors = wanted[placed], target_vectors[placed]
+
+    twins = _group_twins(source, candidates) if recipe.merge_twins else _no_twins(candidates)
+    vectors = _with_hub_term(
+        torch.from_numpy(target_vectors),
+        torch.from_numpy(source_vectors[twins.first]),
+        recipe.hub_neighbours,
+        memory_budget=recipe.memory_budget_mb << 20,
+        device=device,
+    )
+    weights = sparse_weights(
+        vectors.target,
+        vectors.source,
+        rule=_rule(recipe),
+        memory_budget=recipe.memory_budget_mb << 20,
+        device=device,
+        progress=progress,
+    )
+    weights = _without_hub_term(weights, vectors.hub_term)
+    best = _row_maximum(weights)
+    weights = _name_columns(weights, twins.ids_by_word_start, target.starts_word[wanted], len(source))
+    sure = best >= recipe.min_similarity
+    return BridgedRows(wanted[sure], _keep_rows(weights, sure), best[sure])
+
+
+def candidate_ids(source: Vocabulary, rule: str) -> np.ndarray:
+    """(n_candidates,) ascending source ids that may lend their row to a combination.
+
+    `all` is every token with text. `words` keeps tokens of two or more letters or digits of the vocabulary's main
+    script: the single letters and the stray characters of other scripts that an English vocabulary carries were
+    hardly trained, attract every syllable and rare character, and fire in every context.
+    """
+    if rule == "all":
+        return source.text_ids
+    script = main_script(source)
+    return np.array([i for i in source.text_ids if _is_word(source.texts[i], script)], dtype=np.int64)
+
+
+def main_script(vocabulary: Vocabulary) -> str:
+    """The script of most letters, as the first word of their Unicode names: LATIN, CYRILLIC, ..."""
+    counts = Counter(_script(text[0]) for text in vocabulary.texts if text and text[0].isalpha())
+    return max(counts, key=lambda script: (counts[script], script), default="LATIN")
+
+
+def _is_word(text: str, script: str) -> bool:
+    return len(text) > 1 and all(c.isdecimal() or (c.isalpha() and _script(c) == script) for c in text)
+
+
+def _script(character: str) -> str:
+    return unicodedata.name(character, "UNNAMED").split(" ", 1)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Twins:
+    """Candidates of one text (up to case): `first` is the position of the one whose text stands for the group in the
+    list of candidates; `ids_by_word_start[flag]` (n_groups,) is the source id that a target token with that
+    word-start flag takes."""
+
+    first: np.ndarray
+    ids_by_word_start: np.ndarray
+
+
+def _no_twins(candidates: np.ndarray) -> _Twins:
+    return _Twins(np.arange(len(candidates)), np.stack([candidates, candidates]))
+
+
+def _group_twins(source: Vocabulary, candidates: np.ndarray) -> _Twins:
+    groups: dict[str, list[int]] = {}
+    for position, token_id in enumerate(candidates):
+        groups.setdefault(source.texts[token_id].casefold(), []).append(position)
+
+    def best(positions: list[int], starts_word: bool) -> int:
+        def rank(position: int) -> tuple[bool, bool, int]:
+            token_id = candidates[position]
+            return bool(source.starts_word[token_id]) != starts_word, not source.texts[token_id].islower(), token_id
+
+        return min(positions, key=rank)
+
+    inside, start = ([best(positions, flag) for positions in groups.values()] for flag in (False, True))
+    return _Twins(np.array(start), np.stack([candidates[inside], candidates[start]]))
+
+
+@dataclass(frozen=True, eq=False)
+class _HubCorrected:
+    """Vectors whose products are similarities less the hub term of the source token; the term is (n_source,)."""
+
+    target: Tensor
+    source: Tensor
+    hub_term: Tensor
+
+
+def _with_hub_term(target: Tensor, source: Tensor, neighbours: int, *, memory_budget: int, device: str) -> _HubCorrected:
+    """Hubs are source tokens that lie near everything. As in CSLS (Conneau et al. 2018, section 2.3), each loses its mean
+    similarity to its nearest target tokens; carried as one more coordinate, so that the kernel needs no second rule."""
+    if neighbours == 0 or len(target) == 0:
+        return _HubCorrected(target, source, torch.zeros(len(source)))
+    nearest = sparse_weights(
+        source, target, rule=TopKSoftmax(k=neighbours), memory_budget=memory_budget, device=device
+    )
+    hub_term = nearest.similarities.view(len(source), -1).mean(1)
+    ones = torch.ones(len(target), 1)
+    return _HubCorrected(torch.cat([target, ones], 1), torch.cat([source, -hub_term[:, None]], 1), hub_term)
+
+
+def _without_hub_term(weights: SparseWeights, hub_term: Tensor) -> SparseWeights:
+    """The same weights, with plain cosines beside them."""
+    return replace(weights, similarities=weights.similarities + hub_term[weights.col_indices])
+
+
+def _rule(recipe: TransferRecipe) -> Entmax | TopKSoftmax:
+    if recipe.weighting == "entmax":
+        return Entmax(recipe.alpha)
+    return TopKSoftmax(recipe.top_k, recipe.temperature)
+
+
+def _row_maximum(weights: SparseWeights) -> np.ndarray:
+    """(n_rows,) the highest similarity in each row's support; no row is empty here."""
+    if weights.n_rows == 0:
+        return np.zeros(0, np.float32)
+    return np.maximum.reduceat(weights.similarities.numpy(), weights.crow_indices[:-1].numpy())
+
+
+def _name_columns(
+    weights: SparseWeights, ids_by_word_start: np.ndarray, starts_word: np.ndarray, n_source: int
+) -> SparseWeights:
+    """Columns from groups of twins to source ids: the twin with the row's own word-start flag."""
+    rows = weights.row_ids()
+    columns = torch.from_numpy(ids_by_word_start)[torch.from_numpy(starts_word.astype(np.int64))[rows], weights.col_indices]
+    return SparseWeights.from_rows(weights.n_rows, rows, columns, weights.values, weights.similarities, n_source)
+
+
+def _keep_rows(weights: SparseWeights, keep: np.ndarray) -> SparseWeights:
+    kept = torch.from_numpy(keep)
+    rows = weights.row_ids()
+    entries = kept[rows]
+    new_rows = (kept.cumsum(0) - 1)[rows[entries]]
+    return SparseWeights.from_rows(
+        int(kept.sum()),
+        new_rows,
+        weights.col_indices[entries],
+        weights.values[entries],
+        weights.similarities[entries],
+        weights.n_columns,
+    )
