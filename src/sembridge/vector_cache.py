@@ -1,0 +1,119 @@
+"""Vectors of texts on disk: complete files only, safe against interruption, damage and a second process."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sembridge.errors import SembridgeError
+
+logger = logging.getLogger(__name__)
+
+DIGEST_BYTES = 16
+STALE_PART_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class VectorCache:
+    """A folder of shards that are only ever added: safetensors files with the digests of texts and their vectors.
+
+    A shard appears by a rename, complete or not at all, under a name made from its texts; so a killed run leaves
+    nothing half, and two processes that encode the same texts write the same file.
+    """
+
+    folder: Path
+    owner: str  # the bridge's name, for people who look into the files
+
+    def read(self, texts: Iterable[str]) -> Iterator[tuple[list[str], npt.NDArray[np.float32]]]:
+        """The cached ones among `texts` with their vectors, a shard at a time, every text at most once."""
+        wanted = {_digest(text): text for text in texts}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if not wanted:
+                return
+            digests, vectors = self._read_shard(path, wanted)
+            hits = [row for row, digest in enumerate(digests) if digest in wanted]
+            if hits:
+                yield [wanted.pop(digests[row]) for row in hits], vectors[hits]
+
+    def write(self, texts: list[str], vectors: npt.NDArray[np.float32]) -> None:
+        """Adds one shard.
+
+        Raises:
+            SembridgeError: the file system refused, e.g. because it is full.
+        """
+        from safetensors.numpy import save
+
+        digests = np.frombuffer(b"".join(map(_digest, texts)), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+        name = hashlib.blake2b(digests.tobytes(), digest_size=DIGEST_BYTES).hexdigest()
+        metadata = {"bridge": self.owner, "checksum": _checksum(digests, vectors)}
+        content = save({"digests": digests, "vectors": np.ascontiguousarray(vectors)}, metadata)
+        part = self.folder / f".{name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with part.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.folder / f"{name}.safetensors")
+        except OSError as error:
+            raise SembridgeError(
+                f"Bridge vectors cannot be written to {self.folder}: {error.strerror or error}."
+                " Free some space there, or give another cache folder; finished vectors are kept."
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def remove_stale_parts(self) -> None:
+        """Deletes what runs that were killed while writing left behind a day ago or earlier."""
+        for part in self.folder.glob(".*.part"):
+            with contextlib.suppress(OSError):
+                if time.time() - part.stat().st_mtime > STALE_PART_SECONDS:
+                    part.unlink()
+
+    def _read_shard(self, path: Path, wanted: Mapping[bytes, str]) -> tuple[list[bytes], npt.NDArray[np.float32]]:
+        """Digests and vectors of a shard; empty when it holds nothing that is wanted, or is damaged."""
+        from safetensors import SafetensorError, safe_open
+
+        nothing: tuple[list[bytes], npt.NDArray[np.float32]] = ([], np.zeros((0, 0), dtype=np.float32))
+        try:
+            with safe_open(path, framework="np") as shard:
+                digests = shard.get_tensor("digests")
+                texts = [row.tobytes() for row in digests]
+                if not any(text in wanted for text in texts):
+                    return nothing
+                vectors = shard.get_tensor("vectors")
+                if (shard.metadata() or {}).get("checksum") != _checksum(digests, vectors):
+                    raise ValueError("its checksum does not fit")
+                return texts, vectors
+        except FileNotFoundError:
+            return nothing  # another process removed a damaged shard
+        except (SafetensorError, ValueError) as error:
+            logger.warning("Bridge vectors in %s are damaged (%s) and are encoded again", path, error)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return nothing
+        except OSError as error:
+            logger.warning("Bridge vectors in %s cannot be read (%s) and are encoded again", path, error)
+            return nothing
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+
+
+def _checksum(digests: npt.NDArray[Any], vectors: npt.NDArray[Any]) -> str:
+    hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    hasher.update(f"{vectors.dtype.str} {vectors.shape}".encode())
+    hasher.update(np.ascontiguousarray(digests).data)
+    hasher.update(np.ascontiguousarray(vectors).data)
+    return hasher.hexdigest()
