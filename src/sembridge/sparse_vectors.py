@@ -1,0 +1,146 @@
+"""Sparse vectors: texts encoded to scipy CSR rows in bounded memory, and the FLOPS statistic of two sets of them."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, vstack
+
+from sembridge.errors import SembridgeError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+    from torch import Tensor
+
+_MAX_LOGIT_BYTES = 2**30  # of one batch's masked-language-model logits; pooling takes about twice that again
+
+
+def encode_corpus(
+    encoder: "SparseEncoder",
+    texts: Sequence[str],
+    *,
+    batch_size: int = 32,
+    max_active_dims: int | None = None,
+    progress: bool = False,
+) -> csr_array:
+    """(n_texts, n_dims) float32 document vectors, rows in the order of the texts.
+
+    `batch_size` is an upper limit: a batch of long texts and a large vocabulary is cut to 1 GiB of logits.
+    `max_active_dims` keeps that many largest weights a text; None is the encoder's own setting.
+
+    Raises:
+        SembridgeError: no texts, a batch size below 1, or weights that are not finite.
+    """
+
+    def encode(batch: list[str]) -> "Tensor":
+        vectors: Tensor = encoder.encode_document(
+            batch,
+            batch_size=len(batch),
+            max_active_dims=max_active_dims,
+            convert_to_sparse_tensor=False,
+            save_to_cpu=True,
+            show_progress_bar=False,
+        )
+        return vectors
+
+    return _encode(encode, encoder, texts, batch_size, "Encoding documents" if progress else None)
+
+
+def encode_queries(
+    encoder: "SparseEncoder",
+    texts: Sequence[str],
+    *,
+    batch_size: int = 32,
+    max_active_dims: int | None = None,
+    progress: bool = False,
+) -> csr_array:
+    """(n_texts, n_dims) float32 query vectors; as `encode_corpus`, through the encoder's query side and prompt."""
+
+    def encode(batch: list[str]) -> "Tensor":
+        vectors: Tensor = encoder.encode_query(
+            batch,
+            batch_size=len(batch),
+            max_active_dims=max_active_dims,
+            convert_to_sparse_tensor=False,
+            save_to_cpu=True,
+            show_progress_bar=False,
+        )
+        return vectors
+
+    return _encode(encode, encoder, texts, batch_size, "Encoding queries" if progress else None)
+
+
+def flops(query_vectors: csr_array, document_vectors: csr_array) -> float:
+    """The FLOPS statistic: sum over dimensions of (share of queries) x (share of documents) that activate it.
+
+    It is `avg_flops` of sentence-transformers' SparseInformationRetrievalEvaluator, and the expected number of
+    multiplications to score one document for one query.
+    """
+    query_shares = active_counts(query_vectors) / query_vectors.shape[0]
+    document_shares = active_counts(document_vectors) / document_vectors.shape[0]
+    return float(query_shares @ document_shares)
+
+
+def active_counts(vectors: csr_array) -> NDArray[np.int64]:
+    """(n_dims,) the number of rows in which each dimension is active."""
+    return np.bincount(vectors.indices, minlength=vectors.shape[1])
+
+
+def _encode(
+    encode: "Callable[[list[str]], Tensor]",
+    encoder: "SparseEncoder",
+    texts: Sequence[str],
+    batch_size: int,
+    progress_label: str | None,
+) -> csr_array:
+    if batch_size < 1:
+        raise SembridgeError(f"batch_size is {batch_size}: expected 1 or more.")
+    if not texts:
+        raise SembridgeError("No texts to encode: give at least one.")
+    order = sorted(range(len(texts)), key=lambda position: -len(texts[position]))  # alike lengths need little padding
+    blocks = []
+    for batch in _with_progress(_batches(encoder, texts, order, batch_size), len(texts), progress_label):
+        batch_texts = [texts[position] for position in batch]
+        # Dense on the way: a batch becomes CSR in one pass, while torch would stack one sparse tensor a text.
+        block = csr_array(encode(batch_texts).float().numpy())
+        _check_finite(block, batch_texts)
+        blocks.append(block)
+    return vstack(blocks, format="csr")[np.argsort(order)]
+
+
+def _batches(encoder: "SparseEncoder", texts: Sequence[str], order: list[int], batch_size: int) -> Iterator[list[int]]:
+    """Positions in the given order, at most `batch_size` at a time and fewer where logits would pass the limit."""
+    n_dims = encoder.get_embedding_dimension() or 0
+    start = 0
+    while start < len(order):
+        longest = max(len(texts[position].encode()) for position in order[start : start + batch_size])
+        n_tokens = min(longest + 2, encoder.max_seq_length or longest + 2)  # no token is shorter than a byte
+        size = max(1, min(batch_size, _MAX_LOGIT_BYTES // max(1, 4 * n_dims * n_tokens)))
+        yield order[start : start + size]
+        start += size
+
+
+def _check_finite(block: csr_array, texts: list[str]) -> None:
+    broken = np.flatnonzero(~np.isfinite(block.data))
+    if len(broken):
+        row = int(np.searchsorted(block.indptr, broken[0], side="right")) - 1
+        raise SembridgeError(
+            f"The encoder gives weights that are not finite for the text {texts[row][:60]!r}: its parameters are "
+            "broken (diverged training, or half precision that overflows); take another checkpoint or float32."
+        )
+
+
+def _with_progress(batches: Iterable[list[int]], n_texts: int, label: str | None) -> Iterator[list[int]]:
+    """The batches, with a bar on stderr that counts texts where a label is given."""
+    if label is None:
+        yield from batches
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=n_texts)
+        for batch in batches:
+            yield batch
+            bar.advance(task, len(batch))

@@ -1,0 +1,290 @@
+"""BEIR folders are read exactly or refused with file and line; samples keep what makes them measurable."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from sembridge.errors import SembridgeError
+from sembridge.retrieval_data import RetrievalData, load_retrieval_data
+
+CORPUS = [
+    {"_id": "d1", "title": "Seoul", "text": "The capital of Korea."},
+    {"_id": "d2", "title": "", "text": "한강은 서울을 흐른다."},
+    {"_id": "d3", "text": "No title here."},
+]
+QUERIES = [
+    {"_id": "q1", "text": "capital of Korea"},
+    {"_id": "q2", "text": "서울의 강"},
+    {"_id": "q3", "text": "asked in train only"},
+]
+TEST_QRELS = ["query-id\tcorpus-id\tscore", "q1\td1\t2", "q1\td2\t0", "q2\td2\t1"]
+TRAIN_QRELS = ["query-id\tcorpus-id\tscore", "q3\td3\t1"]
+
+
+def lines_of(records: list[dict[str, object]]) -> list[str]:
+    return [json.dumps(record, ensure_ascii=False) for record in records]
+
+
+def write_folder(folder: Path, *, newline: str = "\n", start: str = "", compress: bool = False) -> Path:
+    """The folder of CORPUS, QUERIES and both qrels."""
+    files = {
+        "corpus.jsonl": lines_of(CORPUS),
+        "queries.jsonl": lines_of(QUERIES),
+        "qrels/test.tsv": TEST_QRELS,
+        "qrels/train.tsv": TRAIN_QRELS,
+    }
+    (folder / "qrels").mkdir(parents=True)
+    for name, lines in files.items():
+        content = (start + newline.join([*lines, ""])).encode()
+        if compress and name.endswith(".jsonl"):
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+        else:
+            (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "set" / "ko")
+
+
+def test_document_is_title_space_text_and_queries_are_those_of_the_split(folder: Path) -> None:
+    data = load_retrieval_data(folder, language="ko")
+    assert data.corpus == {
+        "d1": "Seoul The capital of Korea.",
+        "d2": "한강은 서울을 흐른다.",
+        "d3": "No title here.",
+    }
+    assert data.queries == {"q1": "capital of Korea", "q2": "서울의 강"}
+    assert data.qrels == {"q1": {"d1": 2, "d2": 0}, "q2": {"d2": 1}}  # graded and binary mixed
+    assert (data.name, data.language) == ("set/ko", "ko")
+    assert load_retrieval_data(str(folder), split="train").queries == {"q3": "asked in train only"}
+
+
+@pytest.mark.parametrize("form", [{"newline": "\r\n"}, {"start": "\ufeff"}, {"compress": True}, {"newline": "\n\n"}])
+def test_line_ends_byte_order_mark_gzip_and_blank_lines_change_nothing(
+    folder: Path, tmp_path: Path, form: dict[str, str]
+) -> None:
+    other = load_retrieval_data(write_folder(tmp_path / "other", **form))
+    plain = load_retrieval_data(folder)
+    assert (other.corpus, other.queries, other.qrels) == (plain.corpus, plain.queries, plain.qrels)
+
+
+def test_line_separators_inside_a_text_do_not_end_the_line(folder: Path) -> None:
+    text = "first\u2028second\x85third"
+    (folder / "corpus.jsonl").write_text("\n".join(lines_of([*CORPUS, {"_id": "d4", "text": text}])), encoding="utf-8")
+    assert load_retrieval_data(folder).corpus["d4"] == text
+
+
+def test_header_is_optional_and_number_ids_are_their_digits(tmp_path: Path) -> None:
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "corpus.jsonl").write_text('{"_id": 7, "text": "only one", "title": null}')
+    (tmp_path / "queries.jsonl").write_text('{"_id": 1, "text": "one"}')
+    (tmp_path / "qrels" / "test.tsv").write_text("1\t7\t1\n1\t7\t1\n")
+    data = load_retrieval_data(tmp_path)
+    assert (data.corpus, data.queries, data.qrels) == ({"7": "only one"}, {"1": "one"}, {"1": {"7": 1}})
+
+
+D4 = '{"_id": "d4", "text": "x"}'
+BAD_LINES = [
+    ("corpus.jsonl", "{not json", r"corpus\.jsonl, line 4: not valid JSON"),
+    ("corpus.jsonl", '["d4", "x"]', r"corpus\.jsonl, line 4: a list instead of a JSON object"),
+    ("corpus.jsonl", '{"text": "x"}', r"corpus\.jsonl, line 4: _id is None"),
+    ("corpus.jsonl", '{"_id": "", "text": "x"}', r"corpus\.jsonl, line 4: _id is ''"),
+    ("corpus.jsonl", '{"_id": true, "text": "x"}', r"corpus\.jsonl, line 4: _id is True"),
+    ("corpus.jsonl", '{"_id": "d4", "body": "x"}', r"corpus\.jsonl, line 4: no 'text'; found '_id', 'body'"),
+    ("corpus.jsonl", '{"_id": "d4", "text": 5}', r"corpus\.jsonl, line 4: text is 5; expected a string"),
+    ("corpus.jsonl", '{"_id": "d4", "text": "x", "title": [1]}', r"line 4: title is \[1\]; expected a string"),
+    ("corpus.jsonl", '{"_id": "d4", "text": "\\ud83d"}', r"line 4: text holds half a surrogate pair"),
+    ("corpus.jsonl", '{"_id": "d4", "text": " ", "title": ""}', r"corpus\.jsonl, line 4: id 'd4' has an empty text"),
+    ("corpus.jsonl", '{"_id": "d1", "text": "x"}', r"line 4: id 'd1' was given before, on line 1"),
+    ("queries.jsonl", '{"_id": "q4", "text": ""}', r"queries\.jsonl, line 4: id 'q4' has an empty text"),
+    ("queries.jsonl", '{"_id": "q2", "text": "x"}', r"queries\.jsonl, line 4: id 'q2' was given before, on line 2"),
+    ("qrels/test.tsv", "q9\td1\t1", r"test\.tsv, line 5: query 'q9' is not in queries\.jsonl"),
+    ("qrels/test.tsv", "q1\td9\t1", r"test\.tsv, line 5: document 'd9' is not in corpus\.jsonl"),
+    ("qrels/test.tsv", "q1\td3\t1.5", r"test\.tsv, line 5: score is '1\.5'; expected a whole number"),
+    ("qrels/test.tsv", "q1\td3", r"test\.tsv, line 5: 2 fields; expected query id"),
+    ("qrels/test.tsv", "q1 0 d3 1", r"test\.tsv, line 5: 1 fields"),
+    ("qrels/test.tsv", "q1\td1\t1", r"test\.tsv, line 5: query 'q1' and document 'd1' already have score 2"),
+]
+
+
+@pytest.mark.parametrize(("name", "line", "message"), BAD_LINES)
+def test_bad_line_is_refused_with_file_and_number(folder: Path, name: str, line: str, message: str) -> None:
+    with (folder / name).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    with pytest.raises(SembridgeError, match=message) as refusal:
+        load_retrieval_data(folder)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_good_line_in_the_same_place_is_accepted(folder: Path) -> None:
+    with (folder / "corpus.jsonl").open("a") as file:
+        file.write(D4 + "\n")
+    assert load_retrieval_data(folder).corpus["d4"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("corpus.jsonl", r"corpus\.jsonl is empty"),
+        ("queries.jsonl", r"queries\.jsonl is empty"),
+        ("qrels/test.tsv", r"test\.tsv is empty"),
+    ],
+)
+def test_empty_file_is_refused(folder: Path, name: str, message: str) -> None:
+    (folder / name).write_text("\n")
+    with pytest.raises(SembridgeError, match=message):
+        load_retrieval_data(folder)
+
+
+def test_header_alone_is_an_empty_split(folder: Path) -> None:
+    (folder / "qrels/test.tsv").write_text(TEST_QRELS[0])
+    with pytest.raises(SembridgeError, match="is empty"):
+        load_retrieval_data(folder)
+
+
+def test_split_without_a_relevant_document_is_refused(folder: Path) -> None:
+    (folder / "qrels/test.tsv").write_text("q1\td1\t0\n")
+    with pytest.raises(SembridgeError, match="no relevant document"):
+        load_retrieval_data(folder)
+
+
+def test_text_that_is_not_utf8_is_refused(folder: Path) -> None:
+    (folder / "corpus.jsonl").write_bytes(b'{"_id": "d1", "text": "caf\xe9"}\n')
+    with pytest.raises(SembridgeError, match=r"corpus\.jsonl: not UTF-8"):
+        load_retrieval_data(folder)
+
+
+WHOLE = gzip.compress("\n".join(lines_of(CORPUS)).encode(), mtime=0)
+
+
+@pytest.mark.parametrize(
+    "content", [b"plain text", WHOLE[:-20], WHOLE[:40] + bytes(20) + WHOLE[60:]], ids=("plain", "cut", "damaged")
+)
+def test_broken_gzip_is_refused(folder: Path, content: bytes) -> None:
+    (folder / "corpus.jsonl").unlink()
+    (folder / "corpus.jsonl.gz").write_bytes(content)
+    with pytest.raises(SembridgeError, match=r"corpus\.jsonl\.gz: broken gzip file"):
+        load_retrieval_data(folder)
+
+
+def test_missing_split_lists_those_there_are(folder: Path) -> None:
+    with pytest.raises(SembridgeError, match=r"no qrels/dev\.tsv; splits available: test, train\."):
+        load_retrieval_data(folder, split="dev")
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(SembridgeError, match=rf"has no {name} or {name}\.gz"):
+        load_retrieval_data(folder)
+
+
+def test_missing_qrels_folder_has_no_splits(folder: Path) -> None:
+    for file in (folder / "qrels").iterdir():
+        file.unlink()
+    (folder / "qrels").rmdir()
+    with pytest.raises(SembridgeError, match="splits available: none"):
+        load_retrieval_data(folder)
+
+
+def test_missing_folder_and_mteb_task_say_what_is_possible(tmp_path: Path) -> None:
+    with pytest.raises(SembridgeError, match="expected a BEIR folder"):
+        load_retrieval_data(tmp_path / "nowhere")
+    with pytest.raises(SembridgeError, match="write the task as a BEIR folder"):
+        load_retrieval_data("mteb:MIRACLRetrieval:ko")
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"corpus": {}}, "has 0 documents and 1 queries"),
+        ({"queries": {}, "qrels": {}}, "has 1 documents and 0 queries"),
+        ({"qrels": {}}, "query 'q' is in only one of queries and qrels"),
+        ({"qrels": {"q": {"other": 1}}}, "name document 'other', which is not in the corpus"),
+        ({"qrels": {"q": {"d": -1}}}, "no relevant document"),
+    ],
+)
+def test_data_built_in_memory_are_checked_too(parts: dict[str, dict[str, object]], message: str) -> None:
+    good = {"corpus": {"d": "text"}, "queries": {"q": "text"}, "qrels": {"q": {"d": 1}}}
+    RetrievalData(name="good", language=None, **good)  # type: ignore[arg-type]
+    with pytest.raises(SembridgeError, match=message):
+        RetrievalData(name="bad", language=None, **(good | parts))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def numbered() -> RetrievalData:
+    """20 queries with two relevant documents each, one judged not relevant, among 100 documents."""
+    return RetrievalData(
+        name="numbered",
+        language="en",
+        corpus={f"d{n}": f"document {n}" for n in range(100)},
+        queries={f"q{n}": f"query {n}" for n in range(20)},
+        qrels={f"q{n}": {f"d{2 * n}": 1, f"d{2 * n + 1}": 2, f"d{99 - n}": 0} for n in range(20)},
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sample_keeps_every_relevant_document_of_its_queries(numbered: RetrievalData, seed: int) -> None:
+    sample = numbered.sample(5, 30, seed=seed)
+    assert (len(sample.queries), len(sample.corpus)) == (5, 30)
+    assert sample.corpus.items() <= numbered.corpus.items()
+    for query_id, judged in sample.qrels.items():
+        kept = {doc: score for doc, score in numbered.qrels[query_id].items() if doc in sample.corpus}
+        assert judged == kept
+        assert {doc for doc, score in numbered.qrels[query_id].items() if score > 0} <= judged.keys()
+
+
+def test_sample_is_a_function_of_its_seed(numbered: RetrievalData) -> None:
+    assert numbered.sample(5, 30, seed=1) == numbered.sample(5, 30, seed=1)
+    assert numbered.sample(5, 30, seed=1) != numbered.sample(5, 30, seed=2)
+    assert numbered.sample(5, 30, seed=1).name == "numbered (5 queries, 30 documents, seed 1)"
+
+
+def test_sample_ignores_the_order_of_the_files(numbered: RetrievalData) -> None:
+    turned = RetrievalData(
+        name=numbered.name,
+        language="en",
+        corpus=dict(reversed(numbered.corpus.items())),
+        queries=dict(reversed(numbered.queries.items())),
+        qrels=numbered.qrels,
+    )
+    assert turned.sample(5, 30) == numbered.sample(5, 30)
+
+
+def test_cap_above_the_size_or_none_keeps_everything(numbered: RetrievalData) -> None:
+    assert numbered.sample() is numbered
+    assert numbered.sample(500, 1000) is numbered
+    assert len(numbered.sample(5).corpus) == 100
+
+
+def test_sample_refuses_what_it_cannot_keep(numbered: RetrievalData) -> None:
+    with pytest.raises(SembridgeError, match="n_documents=10 or more, or fewer queries"):
+        numbered.sample(5, 9)
+    assert len(numbered.sample(5, 10).corpus) == 10
+    with pytest.raises(SembridgeError, match="n_queries is 0"):
+        numbered.sample(0)
+    with pytest.raises(SembridgeError, match="n_documents is -1"):
+        numbered.sample(None, -1)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "split", "n_documents"),
+    [("xquad/ko", "test", 0), ("xquad/hi", "test", 2000), ("korquad/ko", "dev", 2000), ("qrcd/ar", "train", 497)],
+)
+def test_development_data_load_with_the_sizes_of_their_readme(
+    shared: Path, name: str, split: str, n_documents: int
+) -> None:
+    if n_documents == 0:
+        with pytest.raises(SembridgeError, match="expected a BEIR folder"):
+            load_retrieval_data(shared / "data" / name, split=split)
+        return
+    data = load_retrieval_data(shared / "data" / name, split=split)
+    assert len(data.corpus) == n_documents
+    assert data.name == name
