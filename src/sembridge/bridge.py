@@ -177,7 +177,7 @@ def _refuse_unusable(bridge: object) -> None:
             f"Bridge {_name(bridge)} is a SparseEncoder; expected a multilingual dense encoder."
             " Give a SentenceTransformer such as BAAI/bge-m3."
         )
-    if isinstance(bridge, type) or not callable(getattr(bridge, "encode", None)):
+    if isinstance(bridge, str | type) or not callable(getattr(bridge, "encode", None)):
         raise SembridgeError(
             f"Bridge {bridge!r:.80} has no encode method; expected an object with encode(list[str])."
             " Load a model by name with sembridge.loading.load_bridge."
