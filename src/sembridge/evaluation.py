@@ -266,7 +266,7 @@ def _parse_measure(name: str, top_k: int | None) -> "Measure":
     try:
         measure = ir_measures.parse_measure(name)
         supported = ir_measures.DefaultPipeline.supports(measure)
-    except (ValueError, NameError, TypeError, KeyError) as error:
+    except (ValueError, NameError, TypeError, KeyError, AssertionError) as error:
         raise SembridgeError(
             f"Unknown measure {name!r} ({error}): expected ir-measures notation, such as nDCG@10, R@100, RR@10 or AP."
         ) from error

@@ -186,8 +186,7 @@ def _permutation_p(values: NDArray[np.float64], seed: int, n_permutations: int) 
 def _t_test_p(differences: NDArray[np.float64]) -> float:
     if len(differences) < 2 or not differences.any():
         return 1.0
-    spread = float(differences.std(ddof=1))
-    if spread == 0.0:
-        return 0.0  # the same change on every query; scipy warns of lost precision here
-    t = float(differences.mean()) / (spread / math.sqrt(len(differences)))
+    if np.ptp(differences) == 0:
+        return 0.0  # the same change on every query: no spread to divide by
+    t = float(differences.mean() / differences.std(ddof=1)) * math.sqrt(len(differences))
     return float(2 * stats.t.sf(abs(t), len(differences) - 1))

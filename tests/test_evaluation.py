@@ -1,0 +1,212 @@
+"""Measures agree with sentence-transformers' evaluator and with hand calculation, ties and missing queries included."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from sentence_transformers import SparseEncoder
+from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
+from tiny import ENGLISH_WORDS, tiny_encoder, tiny_inference_free, tiny_tokenizer
+
+from sembridge.errors import SembridgeError
+from sembridge.evaluation import (
+    compare,
+    evaluate,
+    evaluate_bm25,
+    evaluate_run,
+    evaluate_vectors,
+    hybrid,
+    measure_run,
+)
+from sembridge.retrieval_data import RetrievalData, load_retrieval_data
+
+
+@pytest.fixture(scope="module")
+def data() -> RetrievalData:
+    """12 queries of two words, 40 documents of six; relevant: up to three documents with both words, else the first."""
+    generator = random.Random(0)
+    corpus = {f"d{n}": " ".join(generator.sample(ENGLISH_WORDS, 6)) for n in range(40)}
+    queries = {f"q{n}": " ".join(generator.sample(ENGLISH_WORDS, 2)) for n in range(12)}
+    qrels = {}
+    for query_id, query in queries.items():
+        both = [doc for doc, text in corpus.items() if set(query.split()) <= set(text.split())]
+        qrels[query_id] = dict.fromkeys(both[:3] or ["d0"], 1)
+    return RetrievalData("words", "en", corpus, queries, qrels)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> SparseEncoder:
+    return tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
+
+
+def their_figures(data: RetrievalData, encoder: SparseEncoder, max_active_dims: int | None) -> dict[str, float]:
+    evaluator = SparseInformationRetrievalEvaluator(
+        queries=data.queries,
+        corpus=data.corpus,
+        relevant_docs={query: set(judged) for query, judged in data.qrels.items()},
+        max_active_dims=max_active_dims,
+        write_csv=False,
+    )
+    return evaluator(encoder)
+
+
+@pytest.mark.parametrize("max_active_dims", [None, 25])
+def test_figures_equal_those_of_sentence_transformers(
+    data: RetrievalData, encoder: SparseEncoder, max_active_dims: int | None
+) -> None:
+    theirs = their_figures(data, encoder, max_active_dims)
+    ours = evaluate(encoder, data, measures=["nDCG@10", "RR@10", "R@10"], max_active_dims=max_active_dims)
+    figures = {
+        "dot_ndcg@10": ours.measures["nDCG@10"],
+        "dot_mrr@10": ours.measures["RR@10"],
+        "dot_recall@10": ours.measures["R@10"],
+        "avg_flops": ours.flops,
+        "query_active_dims": ours.query_active_dims,
+        "corpus_active_dims": ours.document_active_dims,
+    }
+    # relative: theirs are float32
+    assert figures == pytest.approx({name: theirs[name] for name in figures}, rel=1e-6)
+    assert 0 < ours.measures["nDCG@10"] < 1
+
+
+def test_vector_figures_of_an_inference_free_encoder_equal_those_of_sentence_transformers(data: RetrievalData) -> None:
+    encoder = tiny_inference_free("BertForMaskedLM", tiny_tokenizer("wordpiece"))
+    theirs, ours = their_figures(data, encoder, None), evaluate(encoder, data)
+    figures = (ours.flops, ours.query_active_dims, ours.document_active_dims)
+    names = ("avg_flops", "query_active_dims", "corpus_active_dims")
+    assert figures == pytest.approx([theirs[name] for name in names], rel=1e-6)
+
+
+def test_document_that_shares_no_dimension_is_not_found() -> None:
+    """sentence-transformers fills up its ten results with such documents, lowest id first, and counts them."""
+    data = RetrievalData("apart", None, {"a": "x", "b": "y"}, {"q": "x"}, {"q": {"a": 1}})
+    queries, documents = csr_array(np.array([[1.0, 0, 0]])), csr_array(np.array([[0, 1.0, 0], [0, 0, 1.0]]))
+    evaluation = evaluate_vectors(queries, documents, data)
+    assert evaluation.run == {"q": {}}
+    assert set(evaluation.measures.values()) == {0.0}
+
+
+def test_graded_relevance_counts_in_ndcg() -> None:
+    data = RetrievalData("graded", None, {"a": "x", "b": "x", "c": "x"}, {"q": "x"}, {"q": {"a": 1, "b": 3, "c": 0}})
+    value = measure_run({"q": {"a": 2.0, "b": 1.0}}, data, ["nDCG@10"])["nDCG@10"]["q"]
+    assert value == pytest.approx((1 + 3 / math.log2(3)) / (3 + 1 / math.log2(3)))
+
+
+def test_all_measures_see_ties_in_the_same_order() -> None:
+    """ir-measures alone gives .63 and 1 here: trec_eval puts b first, the MS MARCO script a."""
+    data = RetrievalData("tie", None, {"a": "x", "b": "x"}, {"q": "x"}, {"q": {"a": 1}})
+    values = measure_run({"q": {"b": 1.0, "a": 1.0}}, data, ["nDCG@10", "RR@10", "RR", "P@1"])
+    assert {measure: by_query["q"] for measure, by_query in values.items()} == {
+        "nDCG@10": 1.0,
+        "RR@10": 1.0,
+        "RR": 1.0,
+        "P@1": 1.0,
+    }
+
+
+def test_differences_below_single_precision_still_rank() -> None:
+    data = RetrievalData("close", None, {"a": "x", "b": "x"}, {"q": "x"}, {"q": {"b": 1}})
+    assert measure_run({"q": {"a": 1.0, "b": 1.0 + 1e-12}}, data, ["nDCG@10"])["nDCG@10"]["q"] == 1.0
+
+
+def test_query_without_results_counts_as_zero_and_foreign_queries_do_not_count() -> None:
+    data = RetrievalData(
+        "gaps", None, {"a": "x"}, {"q1": "x", "q2": "x", "q3": "x"}, {q: {"a": 1} for q in ("q1", "q2", "q3")}
+    )
+    evaluation = evaluate_run({"q1": {"a": 1.0}, "q2": {}, "other": {"a": 1.0}}, data, measures=["nDCG@10", "RR@10"])
+    assert evaluation.per_query == {measure: {"q1": 1.0, "q2": 0.0, "q3": 0.0} for measure in ("nDCG@10", "RR@10")}
+    assert evaluation.measures == {"nDCG@10": pytest.approx(1 / 3), "RR@10": pytest.approx(1 / 3)}
+
+
+def test_query_judged_only_irrelevant_counts_as_zero() -> None:
+    data = RetrievalData("zero", None, {"a": "x"}, {"q1": "x", "q2": "x"}, {"q1": {"a": 1}, "q2": {"a": 0}})
+    evaluation = evaluate_run({"q1": {"a": 1.0}, "q2": {"a": 1.0}}, data, measures=["nDCG@10", "RR@10", "R@100"])
+    assert set(evaluation.measures.values()) == {0.5}
+
+
+@pytest.mark.parametrize("name", ["ndcg@10", "nDCG@", "", "nDCG@ten", "import os", "nDCG(depth=3)@10", "nDCG@10.5"])
+def test_unknown_measure_is_refused(data: RetrievalData, name: str) -> None:
+    with pytest.raises(SembridgeError, match="expected ir-measures notation, such as nDCG@10"):
+        evaluate_bm25(data, measures=[name])
+
+
+def test_no_measure_and_measures_deeper_than_the_run_are_refused(data: RetrievalData, encoder: SparseEncoder) -> None:
+    with pytest.raises(SembridgeError, match="No measure given"):
+        evaluate_bm25(data, measures=[])
+    with pytest.raises(SembridgeError, match=r"R@100 looks at 100 documents but top_k is 10: raise top_k to 100"):
+        evaluate(encoder, data, measures=["R@100"], top_k=10)
+
+
+def test_measure_names_are_written_one_way(data: RetrievalData) -> None:
+    assert list(evaluate_bm25(data, measures=["MRR@10", "RR@10", "NDCG@10"]).measures) == ["RR@10", "nDCG@10"]
+
+
+def test_evaluation_is_a_row_with_all_its_figures(data: RetrievalData, encoder: SparseEncoder) -> None:
+    evaluation = evaluate(encoder, data)
+    assert list(evaluation.measures) == ["nDCG@10", "R@100", "RR@10"]
+    assert all(list(values) == list(data.queries) for values in evaluation.per_query.values())
+    assert (evaluation.data, evaluation.language, evaluation.system) == ("words", "en", "sparse encoder")
+    assert (evaluation.n_queries, evaluation.n_documents) == (12, 40)
+    assert evaluation.postings == pytest.approx(evaluation.document_active_dims * 40)
+    assert evaluation.queries_per_second > 0
+    assert evaluation.documents_per_second > 0
+    assert evaluation.settings.keys() >= {"batch_size", "max_active_dims", "top_k", "device", "sembridge", "torch"}
+    assert evaluation.health is not None
+    assert {check.name: check.value for check in evaluation.health.checks}["weight on special tokens"] is not None
+    assert list(evaluation.run) == list(data.queries)
+
+
+def test_dictionary_survives_json_and_can_leave_queries_out(data: RetrievalData, encoder: SparseEncoder) -> None:
+    evaluation = evaluate(encoder, data)
+    written = json.loads(json.dumps(evaluation.to_dict()))
+    assert written == evaluation.to_dict() | {"health": json.loads(json.dumps(evaluation.health.to_dict()))}
+    assert "run" not in written
+    assert written["per_query"] == evaluation.per_query
+    assert "per_query" not in evaluation.to_dict(per_query=False)
+    json.dumps(evaluate_bm25(data).to_dict(), allow_nan=False)
+
+
+def test_evaluation_does_not_depend_on_the_batch_size(data: RetrievalData, encoder: SparseEncoder) -> None:
+    few, many = evaluate(encoder, data, batch_size=7), evaluate(encoder, data, batch_size=64)
+    assert few.measures == pytest.approx(many.measures, abs=1e-6)
+
+
+def test_bm25_row_records_its_settings(data: RetrievalData) -> None:
+    words = evaluate_bm25(data)
+    assert words.measures["R@100"] > 0.9  # relevant documents hold both words
+    assert (words.system, words.flops, words.health) == ("bm25", None, None)
+    settings = {name: words.settings[name] for name in ("terms", "method", "k1", "b", "top_k")}
+    assert settings == {"terms": "words", "method": "lucene", "k1": 1.5, "b": 0.75, "top_k": 1000}
+    assert str(evaluate_bm25(data, tiny_tokenizer("bpe")).settings["terms"]).startswith("tokenizer")
+
+
+def test_fusion_can_be_evaluated_and_compared(data: RetrievalData, encoder: SparseEncoder) -> None:
+    sparse, lexical = evaluate(encoder, data), evaluate_bm25(data)
+    fused = evaluate_run(hybrid([sparse.run, lexical.run]), data, system="hybrid")
+    comparison = compare(sparse.per_query, fused.per_query)["nDCG@10"]
+    assert comparison.difference == pytest.approx(fused.measures["nDCG@10"] - sparse.measures["nDCG@10"])
+    assert comparison.n_queries == 12
+
+
+def test_vectors_encoded_before_can_be_evaluated() -> None:
+    data = RetrievalData("two", None, {"a": "x", "b": "y"}, {"q": "x"}, {"q": {"a": 1}})
+    evaluation = evaluate_vectors(csr_array(np.array([[1.0, 0]])), csr_array(np.array([[2.0, 0], [0, 1.0]])), data)
+    assert evaluation.measures["nDCG@10"] == 1.0
+    assert (evaluation.flops, evaluation.postings, evaluation.queries_per_second) == (0.5, 2, None)
+
+
+def test_one_document_is_a_corpus(encoder: SparseEncoder) -> None:
+    data = RetrievalData("one", None, {"d": "home river"}, {"q": "home"}, {"q": {"d": 1}})
+    assert evaluate(encoder, data).measures["nDCG@10"] == 1.0
+
+
+@pytest.mark.shared
+def test_bm25_on_xquad_reaches_its_known_figures(shared: Path) -> None:
+    measures = evaluate_bm25(load_retrieval_data(shared / "data" / "xquad" / "en"), measures=["RR@10"]).measures
+    assert measures["RR@10"] == pytest.approx(0.92, abs=0.01)
