@@ -156,7 +156,7 @@ def test_evaluation_is_a_row_with_all_its_figures(data: RetrievalData, encoder: 
     assert evaluation.postings == pytest.approx(evaluation.document_active_dims * 40)
     assert evaluation.queries_per_second > 0
     assert evaluation.documents_per_second > 0
-    assert evaluation.settings.keys() >= {"batch_size", "max_active_dims", "top_k", "device", "sembridge", "torch"}
+    assert evaluation.settings.keys() >= {"batch_size", "max_active_dims", "top_k", "device", "dtype", "torch"}
     assert evaluation.health is not None
     assert {check.name: check.value for check in evaluation.health.checks}["weight on special tokens"] is not None
     assert list(evaluation.run) == list(data.queries)

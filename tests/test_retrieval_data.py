@@ -200,6 +200,15 @@ def test_missing_folder_and_mteb_task_say_what_is_possible(tmp_path: Path) -> No
         load_retrieval_data("mteb:MIRACLRetrieval:ko")
 
 
+@pytest.mark.parametrize("split", ["test", "dev"])
+def test_bundled_data_have_the_language_of_their_name(split: str) -> None:
+    data = load_retrieval_data("mini/faq-ko", split=split)
+    assert (data.name, data.language) == ("mini/faq-ko", "ko")
+    assert any("가" <= character <= "힣" for character in next(iter(data.corpus.values())))
+    with pytest.raises(SembridgeError, match="mini/faq-ko"):
+        load_retrieval_data("mini/nothing")
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [

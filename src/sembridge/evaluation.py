@@ -246,6 +246,7 @@ def _encoder_settings(encoder: "SparseEncoder", batch_size: int, max_active_dims
         "max_active_dims": max_active_dims if max_active_dims is not None else encoder.max_active_dims,
         "max_seq_length": encoder.max_seq_length,
         "device": str(encoder.device),
+        "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
         **{package: version(package) for package in ("sentence-transformers", "transformers", "torch")},
     }
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sembridge.errors import SembridgeError
+from sembridge.loading import mini_folder
 
 Qrels = dict[str, dict[str, int]]
 
@@ -128,8 +129,6 @@ def _resolve_folder(name: str | Path) -> Path:
     if str(name).startswith("mteb:"):
         raise SembridgeError(f"{str(name)!r}: mteb tasks are not read; write the task as a BEIR folder and give that.")
     if _is_mini(name):
-        from sembridge.loading import mini_folder  # imports the model libraries, which a folder on disk does not need
-
         return mini_folder(str(name))
     folder = Path(name)
     if not folder.is_dir():
