@@ -217,9 +217,24 @@ def test_added_tokens_are_special_only_when_marked_so(family: str) -> None:
 
 def test_added_tokens_of_a_byte_level_tokenizer_are_spelled_plainly() -> None:
     tokenizer = spelled_tokenizer("byte-level", [])
-    tokenizer.add_tokens(["학교", "  "])
+    tokenizer.add_tokens(["학교", "café", "  "])
     read = read_vocabulary(tokenizer)
-    assert read.texts[-2:] == ("학교", " ")
+    assert read.texts[-3:] == ("학교", "café", " ")
+
+
+def test_added_tokens_may_hold_what_a_bert_pre_tokenizer_splits() -> None:
+    tokenizer = spelled_tokenizer("wordpiece", ["home"])
+    tokenizer.add_tokens(["covid-19"])
+    assert tokenizer.tokenize("covid-19 home") == ["covid-19", "home"]
+    assert read_vocabulary(tokenizer).texts[-1] == "covid-19"
+
+
+def test_placeholder_with_a_role_is_special() -> None:
+    tokenizer = spelled_tokenizer("wordpiece", ["[unused1]"])
+    tokenizer.mask_token = "[unused1]"
+    read = read_vocabulary(tokenizer)
+    assert read.roles["mask"] == read.tokens.index("[unused1]")
+    assert kind_of(read, "[unused1]") == TokenKind.SPECIAL
 
 
 # size -----------------------------------------------------------------------------------------------------------------
@@ -314,6 +329,7 @@ def test_home_matches_home_and_never_a_continuation() -> None:
         (" HOME", [" Home", " home"], " Home"),  # then the lowest id
         (" HOME", [" home", " Home"], " home"),
         (" HOME", ["home", "HOME"], "HOME"),
+        ("①", [" １", " ①"], " ①"),
         (" HOME", [" ＨＯＭＥ", "home"], "home"),  # a rare compatibility form comes last
         (" B", [" ᴮ", " b"], " b"),
         (" Ｂ", [" ᴮ", " b"], " b"),

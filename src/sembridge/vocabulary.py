@@ -224,15 +224,14 @@ def _match_fuzzy(source: Vocabulary, target: Vocabulary, matched: Container[int]
     return found
 
 
-def _rank(source: Vocabulary, source_id: int, target: Vocabulary, target_id: int) -> tuple[int, bool, bool, bool, int]:
-    """The lowest is the best: a difference of case only, then same word start, same spelling, same case, lowest id."""
+def _rank(source: Vocabulary, source_id: int, target: Vocabulary, target_id: int) -> tuple[int, bool, bool, int]:
+    """The lowest is the best: a difference of case only, then same word start, same case, lowest id."""
     source_text, target_text = source.texts[source_id], target.texts[target_id]
     is_case_only = source_text.lower() == target_text.lower()
     is_plain = _fold(source_text) == source_text.lower()  # "b" for "Ｂ", although "ᴮ" is the upper case
     return (
         0 if is_case_only else 1 if is_plain else 2,
         bool(source.starts_word[source_id] != target.starts_word[target_id]),
-        source_text != target_text,
         unicodedata.normalize("NFKC", source_text) != unicodedata.normalize("NFKC", target_text),
         source_id,
     )
