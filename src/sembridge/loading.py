@@ -219,4 +219,8 @@ def _loading_refusals(name: str | Path) -> Iterator[None]:
             raise SembridgeError(
                 f"{name} brings its own Python code; read it, and if you trust it load with trust_remote_code."
             ) from error
+        if "ignore_mismatched_sizes" in str(error):
+            raise SembridgeError(
+                f"{name} cannot be loaded: its weights have other sizes than its config.json says; check vocab_size."
+            ) from error
         raise SembridgeError(f"{name} cannot be loaded: {one_line(error)}") from error

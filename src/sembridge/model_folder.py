@@ -1,5 +1,6 @@
 """What lies in a model folder, and refusals of everything that would load as something else than it should."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ def refuse_incomplete(folder: Path, name: object, *, trust_remote_code: bool) ->
         raise SembridgeError(
             f"{name} holds no model: {folder} has neither config.json nor modules.json; expected a model folder."
         )
+    _architectures(folder)  # refuses a config.json that is no JSON
     foreign = [m for m in module_types(folder) if not m.startswith("sentence_transformers.")]
     if foreign and not trust_remote_code:
         raise SembridgeError(
@@ -86,14 +88,34 @@ def refuse_weights(folder: Path, name: object, *, allow_pickle: bool) -> None:
             " allow_pickle."
         )
     if not pickled and not any(p for f in folders for p in f.glob("*.safetensors")):
-        raise SembridgeError(f"{name} has no weights: no model.safetensors in {folder}; save or download it again.")
+        raise SembridgeError(
+            f"{name} has no weights as safetensors: no model.safetensors in {folder}. If it has them only as"
+            " pytorch_model.bin, load with allow_pickle or convert them; otherwise save or download it again."
+        )
 
 
 def refuse_missing_tokenizer(folder: Path, name: object) -> None:
-    """Refuses a folder without tokenizer files, of which transformers would make an empty tokenizer."""
-    if not any(path for part in _parts(folder) for pattern in TOKENIZER_FILES for path in part.glob(pattern)):
+    """Refuses a folder without a tokenizer, of which transformers would make an empty one, or with a damaged one."""
+    files = [path for part in _parts(folder) for pattern in TOKENIZER_FILES for path in sorted(part.glob(pattern))]
+    if not files:
         raise SembridgeError(
             f"{name} has no tokenizer: {folder} holds none of {', '.join(TOKENIZER_FILES)}; save it there."
+        )
+    for part in _parts(folder):
+        for path in (part / "tokenizer.json", part / "tokenizer_config.json"):
+            if path.exists():
+                _read_object(path)
+    if any(path.name == "tokenizer.json" for path in files):
+        return
+    if not any((folder / kind).exists() for kind in ("tokenizer_config.json", "config.json")):
+        raise SembridgeError(
+            f"{name} holds only {files[0].name}, which does not say what kind of tokenizer it is; expected"
+            " tokenizer.json, or tokenizer_config.json beside it. Load it with its class and save_pretrained it."
+        )
+    if all(path.suffix == ".model" for path in files) and importlib.util.find_spec("sentencepiece") is None:
+        raise SembridgeError(
+            f"{name} has its tokenizer only as {files[0].name}, which the package sentencepiece reads; run"
+            " `pip install sentencepiece`, or give a folder with tokenizer.json."
         )
 
 
