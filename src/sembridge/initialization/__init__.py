@@ -41,7 +41,7 @@ def initialize(
         if embed is None:
             raise ValueError("method sembridge needs `embed`, the bridge's vectors of texts")
         bridged = bridged_rows(source, target, overlap, embed, recipe, device=device, progress=progress)
-    kinds = copied_rows(overlap, len(target))
+    kinds = copied_rows(overlap, target)
     best_similarity = np.full(len(target), np.nan, np.float32)
     if bridged is not None:
         kinds[bridged.target_ids] = RowKind.COMBINED

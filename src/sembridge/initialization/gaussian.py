@@ -19,13 +19,14 @@ def draw_multivariate(
 ) -> Tensor:
     """(count, d) rows from N(mean, covariance_scale * full covariance).
 
-    The noise is shaped by a root of the covariance from its eigenvectors, so a singular covariance (fewer rows than
-    dimensions) is no special case.
+    The noise is shaped by the symmetric root of the covariance, so a singular covariance (fewer rows than dimensions)
+    is no special case, and the signs of the eigenvectors do not matter.
     """
     rows = source_rows.double()
     centred = rows - rows.mean(0)
     covariance = centred.T @ centred / max(len(rows) - 1, 1)
     values, vectors = torch.linalg.eigh(covariance)
-    root = vectors * (values.clamp_min(0) * covariance_scale).sqrt()
+    root = (vectors * (values.clamp_min(0) * covariance_scale).sqrt()) @ vectors.T
     noise = torch.randn(count, rows.shape[1], generator=generator).double()
-    return (rows.mean(0) + noise @ root.T).float()
+    drawn: Tensor = rows.mean(0) + noise @ root
+    return drawn.float()

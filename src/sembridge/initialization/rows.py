@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sembridge.vocabulary import MatchKind, Overlap
+from sembridge.vocabulary import MatchKind, Overlap, TokenKind, Vocabulary
 from sembridge.weights import SparseWeights
 
 DrawRows = Callable[[Tensor, int, torch.Generator], Tensor]
@@ -16,7 +16,11 @@ DrawRows = Callable[[Tensor, int, torch.Generator], Tensor]
 
 
 class RowKind(IntEnum):
-    """Where a target row comes from; the first four are the overlap's kinds."""
+    """Where a target row comes from; the first four are the overlap's kinds.
+
+    INERT rows stand for ids that the target tokenizer never gives to a text: unused and role-less special tokens, holes
+    and padding of the matrix. The head scores them all the same, so they must not fire.
+    """
 
     SPECIAL = MatchKind.SPECIAL
     EXACT = MatchKind.EXACT
@@ -24,6 +28,7 @@ class RowKind(IntEnum):
     BYTE = MatchKind.BYTE
     COMBINED = 4
     FALLBACK = 5
+    INERT = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +37,7 @@ class Initialization:
 
     Attributes:
         weights: W, (n_target, n_source): one-hot on the overlap, a few positive weights on combined rows, empty on
-            rows that fall back. Non-empty rows sum to one.
+            rows that fall back or are inert. Non-empty rows sum to one.
         kinds: (n_target,) uint8 of RowKind.
         best_similarity: (n_target,) float32, the similarity of the nearest candidate; nan where none was computed.
         fallback: draws the rows of kind FALLBACK.
@@ -56,6 +61,8 @@ class Initialization:
         rows = self.weights.matmul(source_rows)
         if self.restore_norms and source_rows.shape[1] > 1:
             self._restore_norms(rows, source_rows)
+        if source_rows.shape[1] == 1:  # a bias or static weights: the lowest seen, under a zero row, never fires
+            rows[torch.from_numpy(self.kinds == RowKind.INERT)] = source_rows.min()
         missing = torch.from_numpy(self.kinds == RowKind.FALLBACK)
         if missing.any():
             generator = torch.Generator().manual_seed(self.seed)
@@ -69,8 +76,10 @@ class Initialization:
         rows[combined] *= wanted / rows[combined].norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 
-def copied_rows(overlap: Overlap, n_target: int) -> np.ndarray:
-    """(n_target,) uint8 of RowKind with the overlap's kinds filled in and FALLBACK elsewhere."""
-    kinds = np.full(n_target, RowKind.FALLBACK, np.uint8)
+def copied_rows(overlap: Overlap, target: Vocabulary) -> np.ndarray:
+    """(n_target,) uint8 of RowKind: the overlap's kinds, INERT where no text leads, FALLBACK elsewhere."""
+    produced = np.isin(target.kinds, (TokenKind.TEXT, TokenKind.BYTES))
+    kinds = np.where(produced, np.uint8(RowKind.FALLBACK), np.uint8(RowKind.INERT))
+    kinds[list(target.roles.values())] = RowKind.FALLBACK
     kinds[overlap.target_ids] = overlap.kinds
     return kinds

@@ -94,15 +94,16 @@ def candidate_ids(source: Vocabulary, rule: str) -> np.ndarray:
 
 def main_script(vocabulary: Vocabulary) -> str:
     """The script of most letters, as the first word of their Unicode names: LATIN, CYRILLIC, ..."""
-    counts = Counter(_script(text[0]) for text in vocabulary.texts if text and text[0].isalpha())
+    counts = Counter(script_of(text[0]) for text in vocabulary.texts if text and text[0].isalpha())
     return max(counts, key=lambda script: (counts[script], script), default="LATIN")
 
 
 def _is_word(text: str, script: str) -> bool:
-    return len(text) > 1 and all(c.isdecimal() or (c.isalpha() and _script(c) == script) for c in text)
+    return len(text) > 1 and all(c.isdecimal() or (c.isalpha() and script_of(c) == script) for c in text)
 
 
-def _script(character: str) -> str:
+def script_of(character: str) -> str:
+    """The script of a letter, as the first word of its Unicode name: LATIN, HANGUL, CJK, ..."""
     return unicodedata.name(character, "UNNAMED").split(" ", 1)[0]
 
 
@@ -145,14 +146,14 @@ class _HubCorrected:
     hub_term: Tensor
 
 
-def _with_hub_term(target: Tensor, source: Tensor, neighbours: int, *, memory_budget: int, device: str) -> _HubCorrected:
+def _with_hub_term(
+    target: Tensor, source: Tensor, neighbours: int, *, memory_budget: int, device: str
+) -> _HubCorrected:
     """Hubs are source tokens that lie near everything. As in CSLS (Conneau et al. 2018, section 2.3), each loses its mean
     similarity to its nearest target tokens; carried as one more coordinate, so that the kernel needs no second rule."""
     if neighbours == 0 or len(target) == 0:
         return _HubCorrected(target, source, torch.zeros(len(source)))
-    nearest = sparse_weights(
-        source, target, rule=TopKSoftmax(k=neighbours), memory_budget=memory_budget, device=device
-    )
+    nearest = sparse_weights(source, target, rule=TopKSoftmax(k=neighbours), memory_budget=memory_budget, device=device)
     hub_term = nearest.similarities.view(len(source), -1).mean(1)
     ones = torch.ones(len(target), 1)
     return _HubCorrected(torch.cat([target, ones], 1), torch.cat([source, -hub_term[:, None]], 1), hub_term)
@@ -181,7 +182,9 @@ def _name_columns(
 ) -> SparseWeights:
     """Columns from groups of twins to source ids: the twin with the row's own word-start flag."""
     rows = weights.row_ids()
-    columns = torch.from_numpy(ids_by_word_start)[torch.from_numpy(starts_word.astype(np.int64))[rows], weights.col_indices]
+    columns = torch.from_numpy(ids_by_word_start)[
+        torch.from_numpy(starts_word.astype(np.int64))[rows], weights.col_indices
+    ]
     return SparseWeights.from_rows(weights.n_rows, rows, columns, weights.values, weights.similarities, n_source)
 
 

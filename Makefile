@@ -1,0 +1,30 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+STAMP   = $(VENV)/.installed
+# The bundled models need no network; nothing here asks for one after the installation.
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help demo test check
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SemBridge needs Python 3.11 or newer; set PYTHON=python3.12, for example.")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	touch $@
+
+demo: $(STAMP)  ## transfer the bundled English encoder to Korean and search with it (LANGUAGE=all for five languages)
+	$(BIN)/sembridge demo --language $(or $(LANGUAGE),ko)
+
+test: $(STAMP)  ## the test suite, offline
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy

@@ -1,0 +1,97 @@
+"""The alignment of a transfer: W with the names of its rows and columns, kept beside the model.
+
+It is the explanation ("which English tokens is this Korean token made of?"), the report, and the way back: its
+transpose maps a target-language vector into the English vocabulary.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from sembridge.errors import SembridgeError
+from sembridge.initialization import RowKind
+from sembridge.weights import SparseWeights
+
+ALIGNMENT_FILE = "alignment.safetensors"
+
+
+@dataclass(frozen=True)
+class SourcePart:
+    """One source token of a target token: its raw spelling, weight, and cosine (nan on copied rows)."""
+
+    token: str
+    weight: float
+    similarity: float
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """W with its names.
+
+    Attributes:
+        weights: (n_target, n_source).
+        kinds: (n_target,) uint8 of RowKind.
+        source_tokens: raw spelling of every column.
+    """
+
+    weights: SparseWeights
+    kinds: np.ndarray
+    source_tokens: tuple[str, ...]
+
+    def parts(self, target_id: int) -> list[SourcePart]:
+        """The source tokens of a target token, heaviest first; none for a row that fell back."""
+        start, end = self.weights.crow_indices[target_id : target_id + 2].tolist()
+        columns = self.weights.col_indices[start:end].tolist()
+        values = self.weights.values[start:end].tolist()
+        cosines = self.weights.similarities[start:end].tolist()
+        parts = [SourcePart(self.source_tokens[c], v, s) for c, v, s in zip(columns, values, cosines, strict=True)]
+        return sorted(parts, key=lambda part: (-part.weight, part.token))
+
+    def save(self, folder: Path) -> None:
+        """Writes `alignment.safetensors`: W as CSR under torch's names, `kind` with its legend in the metadata."""
+        tensors = {
+            "crow_indices": self.weights.crow_indices,
+            "col_indices": self.weights.col_indices.to(torch.int32),
+            "values": self.weights.values,
+            "similarities": self.weights.similarities,
+            "kind": torch.from_numpy(self.kinds),
+        }
+        metadata = {
+            "format": "pt",
+            "shape": json.dumps([self.weights.n_rows, self.weights.n_columns]),
+            "kind": json.dumps({str(int(kind)): kind.name.lower() for kind in RowKind}),
+            "source_tokens": json.dumps(self.source_tokens, ensure_ascii=False),
+        }
+        save_file(tensors, folder / ALIGNMENT_FILE, metadata=metadata)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Alignment":
+        """The alignment saved in `folder`.
+
+        Raises:
+            SembridgeError: there is none, or it cannot be read.
+        """
+        path = folder / ALIGNMENT_FILE
+        if not path.is_file():
+            raise SembridgeError(
+                f"{folder} holds no {ALIGNMENT_FILE}; expected a folder written by `sembridge transfer`."
+            )
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            weights = SparseWeights(
+                crow_indices=tensors["crow_indices"],
+                col_indices=tensors["col_indices"].long(),
+                values=tensors["values"],
+                n_columns=json.loads(metadata["shape"])[1],
+                similarities=tensors["similarities"],
+            )
+            return cls(weights, tensors["kind"].numpy(), tuple(json.loads(metadata["source_tokens"])))
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise SembridgeError(f"{path} is damaged ({error}); run the transfer again.") from None

@@ -1,0 +1,334 @@
+"""The whole operation: an English sparse encoder, a target tokenizer and a bridge become a target-language encoder."""
+
+import logging
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sembridge.alignment import Alignment
+from sembridge.bridge import Bridge, bridge_settings, embed_texts
+from sembridge.errors import SembridgeError
+from sembridge.initialization import Initialization, RowKind, initialize
+from sembridge.initialization.sembridge import script_of
+from sembridge.model_card import CardContent, write_model_card
+from sembridge.output import write_folder
+from sembridge.recipes import TransferRecipe
+from sembridge.surgery import check_source_encoder, transplant
+from sembridge.vocabulary import MatchKind, Overlap, Vocabulary, match_vocabularies, read_vocabulary
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+REPORT_FILE, RECIPE_FILE = "report.json", "recipe.yaml"
+N_LEAST_CERTAIN = 50
+VERSIONS_OF = ("sembridge", "sentence-transformers", "transformers", "torch", "numpy")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The names under which the three models were given, and what their cards say; for the report and the card."""
+
+    source_encoder: str = "source encoder"
+    target_tokenizer: str = "target tokenizer"
+    bridge: str | None = None
+    language: str | None = None
+    license: str | None = None
+
+
+@dataclass(frozen=True)
+class LeastCertainToken:
+    """A combined token with a low similarity, and what it was made of."""
+
+    token: str
+    similarity: float
+    sources: list[str]
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What a transfer did, in numbers.
+
+    Attributes:
+        counts: rows a kind; they add up to n_target.
+        scripts: rows a kind for every script of the target vocabulary.
+        support: how many combined rows have 1, 2, ... source tokens.
+        similarity: quantiles of the combined rows' best similarity.
+        mean_norms: of the input embedding: all source rows, and target rows by kind.
+        seconds: by stage.
+    """
+
+    source_encoder: str
+    target_tokenizer: str
+    bridge: dict[str, object] | None
+    language: str | None
+    n_source: int
+    n_target: int
+    counts: dict[str, int]
+    scripts: dict[str, dict[str, int]]
+    support: dict[int, int]
+    similarity: dict[str, float]
+    least_certain: list[LeastCertainToken]
+    mean_norms: dict[str, float]
+    seconds: dict[str, float]
+    recipe: dict[str, object]
+    versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageTransfer:
+    """A transferred encoder with its explanation."""
+
+    encoder: "SparseEncoder"
+    alignment: Alignment
+    report: TransferReport
+    recipe: TransferRecipe
+    origin: Origin
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Writes a stock SparseEncoder folder with alignment, report, recipe and model card beside; all or nothing.
+
+        Raises:
+            SembridgeError: the folder exists and is not empty (and `overwrite` is not set), or the disk is full.
+        """
+        return write_folder(Path(folder), self._write, overwrite=overwrite)
+
+    def _write(self, folder: Path) -> None:
+        import json
+
+        self.encoder.save_pretrained(str(folder), create_model_card=False)
+        self.alignment.save(folder)
+        text = json.dumps(self.report.to_dict(), indent=1, ensure_ascii=False)
+        (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
+        self.recipe.write(folder / RECIPE_FILE)
+        write_model_card(folder, _card(self.report, self.recipe, self.origin))
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabularies:
+    """Both vocabularies and their overlap: all that is known before a bridge is asked."""
+
+    source: Vocabulary
+    target: Vocabulary
+    overlap: Overlap
+
+    def counts(self) -> dict[str, int]:
+        """Target tokens a kind of overlap, and how many are left to the bridge or to the fallback."""
+        found = Counter(MatchKind(kind).name.lower() for kind in self.overlap.kinds.tolist())
+        counts = {kind.name.lower(): found[kind.name.lower()] for kind in MatchKind}
+        with_text = len(np.setdiff1d(self.target.text_ids, self.overlap.target_ids))
+        counts["to combine"] = with_text
+        counts["to fall back"] = len(self.target) - len(self.overlap.target_ids) - with_text
+        return counts
+
+
+def compare_vocabularies(
+    encoder: "SparseEncoder", target_tokenizer: "PreTrainedTokenizerBase", recipe: TransferRecipe
+) -> Vocabularies:
+    """Source and target vocabulary with their overlap; refuses an encoder that the surgery does not know.
+
+    Raises:
+        SembridgeError: as `surgery.check_source_encoder` and `vocabulary.read_vocabulary`.
+    """
+    facts = check_source_encoder(encoder)
+    source = read_vocabulary(encoder.tokenizer, n_rows=facts.n_rows)
+    target = read_vocabulary(target_tokenizer)
+    overlap = match_vocabularies(source, target, fuzzy=recipe.fuzzy)
+    return Vocabularies(source, target, overlap)
+
+
+def transfer(
+    encoder: "SparseEncoder",
+    target_tokenizer: "PreTrainedTokenizerBase",
+    bridge: Bridge | None,
+    *,
+    recipe: TransferRecipe | None = None,
+    origin: Origin | None = None,
+    device: str = "cpu",
+    cache_folder: Path | None = None,
+    progress: bool = False,
+) -> LanguageTransfer:
+    """`encoder` over the vocabulary of `target_tokenizer`, with every new row built by `recipe.method`.
+
+    Args:
+        encoder: the English sparse encoder; it is not changed.
+        target_tokenizer: its vocabulary becomes the output space.
+        bridge: multilingual dense encoder; None for methods that need none.
+        recipe: settings; `TransferRecipe()` by default.
+        origin: names for the report and the model card.
+        device: where similarities are computed.
+        cache_folder: of the bridge's vectors, by default below the Hugging Face cache.
+        progress: show progress bars on stderr.
+
+    Raises:
+        SembridgeError: a model does not fit, or the bridge gives unusable vectors.
+
+    Example:
+        >>> result = transfer(load_encoder("mini/splade-en"), load_tokenizer("mini/tokenizer-ko"),
+        ...                   load_bridge("mini/bridge"))  # doctest: +SKIP
+        >>> result.save("splade-ko")  # doctest: +SKIP
+    """
+    recipe, origin = recipe or TransferRecipe.build({}), origin or Origin()
+    if recipe.method == "sembridge" and bridge is None:
+        raise SembridgeError("Method sembridge needs a bridge; give a multilingual dense encoder, e.g. BAAI/bge-m3.")
+    clock = _Clock()
+    with clock.stage("vocabularies"):
+        vocabularies = compare_vocabularies(encoder, target_tokenizer, recipe)
+    embed = None
+    if bridge is not None and recipe.method == "sembridge":
+        embed = clock.timed("bridge", partial(embed_texts, bridge, cache_folder=cache_folder, progress=progress))
+    with clock.stage("weights"):
+        rows = initialize(
+            vocabularies.source, vocabularies.target, vocabularies.overlap, recipe, embed=embed, device=device
+        )
+    with clock.stage("surgery"):
+        transferred = transplant(encoder, target_tokenizer, rows.rows, n_target=len(vocabularies.target))
+    alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens)
+    report = _report(vocabularies, rows, alignment, recipe, origin, clock, encoder=encoder, transferred=transferred,
+                     bridge=bridge_settings(bridge) if embed is not None and bridge is not None else None)  # fmt: skip
+    return LanguageTransfer(transferred, alignment, report, recipe, origin)
+
+
+class _Clock:
+    """Seconds by stage; a stage timed inside another is not counted twice."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start, inner = time.perf_counter(), sum(self.seconds.values())
+        yield
+        nested = sum(self.seconds.values()) - inner
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start - nested
+
+    def timed(
+        self, name: str, function: Callable[[Sequence[str]], np.ndarray]
+    ) -> Callable[[Sequence[str]], np.ndarray]:
+        def run(texts: Sequence[str]) -> np.ndarray:
+            with self.stage(name):
+                return function(texts)
+
+        return run
+
+
+def _report(
+    vocabularies: Vocabularies,
+    rows: Initialization,
+    alignment: Alignment,
+    recipe: TransferRecipe,
+    origin: Origin,
+    clock: _Clock,
+    *,
+    encoder: "SparseEncoder",
+    transferred: "SparseEncoder",
+    bridge: Mapping[str, object] | None,
+) -> TransferReport:
+    target = vocabularies.target
+    combined = np.flatnonzero(rows.kinds == RowKind.COMBINED)
+    support = Counter(rows.weights.support_sizes().numpy()[combined].tolist())
+    return TransferReport(
+        source_encoder=origin.source_encoder,
+        target_tokenizer=origin.target_tokenizer,
+        bridge=None if bridge is None else {"name": origin.bridge, **bridge},
+        language=origin.language,
+        n_source=len(vocabularies.source),
+        n_target=len(target),
+        counts=_count_kinds(rows.kinds),
+        scripts=_count_scripts(target, rows.kinds),
+        support=dict(sorted(support.items())),
+        similarity=_quantiles(rows.best_similarity[combined]),
+        least_certain=_least_certain(target, rows, alignment, combined),
+        mean_norms=_mean_norms(encoder, transferred, rows.kinds),
+        seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
+        recipe=recipe.model_dump(),
+        versions={"python": platform.python_version(), **{name: version(name) for name in VERSIONS_OF}},
+    )
+
+
+def _count_kinds(kinds: np.ndarray) -> dict[str, int]:
+    return {kind.name.lower(): int((kinds == kind).sum()) for kind in RowKind}
+
+
+def _count_scripts(target: Vocabulary, kinds: np.ndarray) -> dict[str, dict[str, int]]:
+    """Rows a kind by the script of the token's first letter; `other` holds digits, punctuation and bytes."""
+    counts: dict[str, Counter[str]] = {}
+    for text, kind in zip(target.texts, kinds.tolist(), strict=True):
+        script = script_of(text[0]).lower() if text and text[0].isalpha() else "other"
+        counts.setdefault(script, Counter())[RowKind(kind).name.lower()] += 1
+    return {script: dict(count) for script, count in sorted(counts.items(), key=lambda item: -item[1].total())}
+
+
+def _quantiles(similarity: np.ndarray) -> dict[str, float]:
+    if not len(similarity):
+        return {}
+    levels = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+    values = np.quantile(similarity.astype(np.float64), levels)
+    return {f"{100 * level:g} %": round(float(value), 4) for level, value in zip(levels, values, strict=True)}
+
+
+def _least_certain(
+    target: Vocabulary, rows: Initialization, alignment: Alignment, combined: np.ndarray
+) -> list[LeastCertainToken]:
+    order = combined[np.argsort(rows.best_similarity[combined], kind="stable")][:N_LEAST_CERTAIN]
+    return [
+        LeastCertainToken(
+            target.tokens[i],
+            round(float(rows.best_similarity[i]), 4),
+            [part.token for part in alignment.parts(int(i))[:5]],
+        )
+        for i in order
+    ]
+
+
+@torch.no_grad()
+def _mean_norms(encoder: "SparseEncoder", transferred: "SparseEncoder", kinds: np.ndarray) -> dict[str, float]:
+    def norms(model: "SparseEncoder") -> np.ndarray:
+        values: np.ndarray = _input_embedding(model).float().norm(dim=1).cpu().numpy()
+        return values
+
+    source, target = norms(encoder), norms(transferred)
+    found = {kind.name.lower(): target[kinds == kind] for kind in RowKind}
+    return {
+        "source": round(float(source.mean()), 4),
+        **{kind: round(float(values.mean()), 4) for kind, values in found.items() if len(values)},
+    }
+
+
+def _input_embedding(encoder: "SparseEncoder") -> torch.Tensor:
+    models = [module.model for module in encoder.modules() if hasattr(module, "transformer_task")]
+    weight: torch.Tensor = models[0].get_input_embeddings().weight
+    return weight
+
+
+def _card(report: TransferReport, recipe: TransferRecipe, origin: Origin) -> CardContent:
+    changed = {key: value for key, value in recipe.model_dump().items() if value is not None}
+    language = f" for {origin.language}" if origin.language else ""
+    return CardContent(
+        title=f"{origin.source_encoder.rsplit('/', 1)[-1]}{language}",
+        language=origin.language,
+        license=origin.license,
+        source_encoder=origin.source_encoder,
+        target_tokenizer=origin.target_tokenizer,
+        bridge=origin.bridge if report.bridge else None,
+        method=f"{recipe.method}, preset {recipe.preset}",
+        n_target=report.n_target,
+        counts=report.counts,
+        recipe=changed,
+        versions=report.versions,
+    )
