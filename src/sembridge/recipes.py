@@ -38,7 +38,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 class TransferRecipe(BaseModel):
     """Everything that decides what a language transfer makes, apart from the three models themselves."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     preset: Preset = "default"
     method: Method = "sembridge"
@@ -49,7 +49,7 @@ class TransferRecipe(BaseModel):
     fuzzy: bool = Field(default=True, description="tokens equal up to case or word start count as overlap")
     merge_twins: bool = Field(description="source tokens of the same text (home, ##home) compete as one candidate")
     candidates: Literal["all", "words"] = Field(
-        description="words: at least two letters of the source vocabulary's main script; rows seldom trained are left out"
+        description="words: two or more letters of the source vocabulary's main script; rows seldom trained are out"
     )
     hub_neighbours: int = Field(ge=0, description="subtract each source token's mean similarity to this many targets")
     restore_norms: bool = Field(description="scale a combined row to its source rows' mean norm")
@@ -58,7 +58,7 @@ class TransferRecipe(BaseModel):
         description="rows of tokens without usable similarity"
     )
     extend: bool = Field(default=False, description="keep the English vocabulary and append the target's new tokens")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     memory_budget_mb: int = Field(default=1024, ge=16)
 
     @model_validator(mode="before")
@@ -67,16 +67,20 @@ class TransferRecipe(BaseModel):
         if not isinstance(values, dict):
             return values
         preset = values.get("preset") or cls.model_fields["preset"].default
-        return {**PRESETS.get(preset, {}), **values}
+        return {**_preset_settings(preset), **values}
 
     @classmethod
     def read(cls, path: str | Path, **overrides: Any) -> Self:
         """The recipe of a YAML file, with `overrides` (those that are not None) over it.
 
+        A preset among the overrides brings all its settings: the resolved recipe beside an output names every one.
+
         Raises:
             SembridgeError: the file is missing, is not YAML, or holds a key or value a recipe does not know.
         """
-        return cls.build({**_read_yaml(Path(path)), **_given(overrides)}, origin=str(path))
+        overrides = _given(overrides)
+        values = {**_read_yaml(Path(path)), **_preset_settings(overrides.get("preset")), **overrides}
+        return cls.build(values, origin=str(path))
 
     @classmethod
     def build(cls, values: dict[str, Any], *, origin: str = "settings") -> Self:
@@ -86,6 +90,9 @@ class TransferRecipe(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"])) or "recipe"
+            if first["type"] == "extra_forbidden":
+                expected = ", ".join(cls.model_fields)
+                raise SembridgeError(f"{origin}: {key} is no setting; expected one of {expected}.") from None
             raise SembridgeError(f"{origin}: {key}: {first['msg']} (given: {first['input']!r})") from None
 
     def write(self, path: Path) -> None:
@@ -94,6 +101,10 @@ class TransferRecipe(BaseModel):
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _preset_settings(preset: object) -> dict[str, Any]:
+    return PRESETS.get(preset, {}) if isinstance(preset, str) else {}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
