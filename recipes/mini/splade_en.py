@@ -10,20 +10,19 @@ fitted, and SpladeLoss trains the whole on question-passage pairs.
 
 import argparse
 import collections
-import gzip
-import json
 import logging
 import random
 from pathlib import Path
 
 import torch
 from datasets import Dataset, DatasetDict
+from development_data import read_qrels, read_texts
 from sentence_transformers import SparseEncoder, SparseEncoderTrainer, SparseEncoderTrainingArguments
 from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.training_args import BatchSamplers, MultiDatasetBatchSamplers
 from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
 from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
 from sentence_transformers.sparse_encoder.modules import SpladePooling
-from sentence_transformers.sentence_transformer.training_args import BatchSamplers, MultiDatasetBatchSamplers
 from transformers import (
     AutoModel,
     AutoTokenizer,
@@ -41,23 +40,12 @@ TRAIN_SETS = ("squadshifts", "tydiqa", "fairytaleqa", "medquad", "qamr")
 DEV_SETS = ("squadshifts", "tydiqa", "fairytaleqa")
 
 
-def read_jsonl(path: Path) -> dict[str, str]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        records = map(json.loads, lines)
-        return {r["_id"]: f"{r.get('title', '')} {r['text']}".strip() for r in records}
-
-
-def read_qrels(path: Path) -> list[tuple[str, str]]:
-    rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:])
-    return [(query, document) for query, document, score in rows if int(score) > 0]
-
-
 def training_pairs(data: Path) -> DatasetDict:
     """One dataset of (query, document) a set, so that a batch's negatives come from the same set and are hard."""
     sets = {}
     for name in TRAIN_SETS:
-        queries = read_jsonl(data / name / "en" / "queries.jsonl.gz")
-        documents = read_jsonl(data / name / "en" / "corpus.jsonl.gz")
+        queries = read_texts(data / name / "en" / "queries.jsonl.gz")
+        documents = read_texts(data / name / "en" / "corpus.jsonl.gz")
         pairs = read_qrels(data / name / "en" / "qrels" / "train.tsv")
         sets[name] = Dataset.from_dict(
             {"query": [queries[q] for q, _ in pairs], "document": [documents[d] for _, d in pairs]}
@@ -70,7 +58,7 @@ def dev_evaluator(data: Path, n_queries: int) -> SparseInformationRetrievalEvalu
     for name in DEV_SETS:
         folder = data / name / "en"
         pairs = read_qrels(folder / "qrels" / "dev.tsv")[:n_queries]
-        all_queries, all_documents = read_jsonl(folder / "queries.jsonl.gz"), read_jsonl(folder / "corpus.jsonl.gz")
+        all_queries, all_documents = read_texts(folder / "queries.jsonl.gz"), read_texts(folder / "corpus.jsonl.gz")
         filler = list(all_documents)[:300]
         corpus |= {d: all_documents[d] for d in [*filler, *(d for _, d in pairs)]}
         for query, document in pairs:
@@ -171,7 +159,7 @@ def fit_head(folder: Path, texts: list[str], *, steps: int, seed: int) -> None:
 @torch.no_grad()
 def calm_head(encoder: SparseEncoder, texts: list[str], *, top: float, firing: float) -> None:
     """Scales and shifts the head so that first logits are small and mostly negative: `firing` of a token's dimensions
-    are positive and the strongest is about `top`. Otherwise every dimension fires and the regulariser kills them all."""
+    are positive and the strongest is about `top`. Otherwise every dimension fires and the regulariser kills all."""
     model = encoder[0].model.eval()
     batch = encoder.preprocess(texts)
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits

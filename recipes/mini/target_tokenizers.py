@@ -16,7 +16,13 @@ from development_data import LANGUAGES, corpora, parallel_pairs
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
 
 
 def texts(data: Path, language: str) -> Iterator[str]:
@@ -63,7 +69,10 @@ def unigram(size: int) -> tuple[Tokenizer, trainers.Trainer]:
 
 def save(tokenizer: Tokenizer, folder: Path, *, language: str, data_names: str) -> None:
     """A stock Hugging Face tokenizer folder, without white space in its JSON."""
-    cls, sep = (SPECIAL["cls_token"], tokenizer.token_to_id("[CLS]")), (SPECIAL["sep_token"], tokenizer.token_to_id("[SEP]"))
+    cls, sep = (
+        (SPECIAL["cls_token"], tokenizer.token_to_id("[CLS]")),
+        (SPECIAL["sep_token"], tokenizer.token_to_id("[SEP]")),
+    )
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[cls, sep]
     )

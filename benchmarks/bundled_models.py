@@ -1,0 +1,116 @@
+"""Whether the bundled models are what they should be: the encoder good and sparse, the bridge a translator of words.
+
+    python benchmarks/bundled_models.py --data DATA --out benchmarks/results/bundled_models.json
+
+The bridge is tested on the headwords of the dictionaries that its recipe leaves out of training: for a target word, is
+one of its English headwords the nearest (top 1), or among the five nearest, of all words of the encoder's vocabulary?
+Only headwords of that vocabulary count, since the bridge chooses among its tokens; `all` further down lets every target
+word count, `in vocabulary` those that are one token of the target tokenizer.
+"""
+
+import argparse
+import json
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+from sembridge import (
+    embed_texts,
+    evaluate,
+    evaluate_bm25,
+    load_bridge,
+    load_encoder,
+    load_retrieval_data,
+    load_tokenizer,
+    read_vocabulary,
+)
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "mini"))
+from bridge import dictionary
+from development_data import LANGUAGES
+
+MEASURE = "nDCG@10"
+
+
+def encoder_rows(data: Path, sets: list[str]) -> list[dict[str, object]]:
+    encoder, rows = load_encoder("mini/splade-en"), []
+    for name in [*(data / s for s in sets), "mini/faq-en"]:
+        collection = load_retrieval_data(name, language="en")
+        ours = evaluate(encoder, collection, measures=[MEASURE])
+        bm25 = evaluate_bm25(collection, measures=[MEASURE])
+        rows.append(
+            {
+                "data": collection.name,
+                "n_queries": len(collection.queries),
+                "n_documents": len(collection.corpus),
+                MEASURE: ours.measures[MEASURE],
+                f"bm25 {MEASURE}": bm25.measures[MEASURE],
+                "query_active_dims": ours.query_active_dims,
+                "document_active_dims": ours.document_active_dims,
+                "flops": ours.flops,
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def bridge_rows(data: Path) -> list[dict[str, object]]:
+    bridge = load_bridge("mini/bridge")
+    source = read_vocabulary(load_tokenizer("mini/splade-en"))
+    words = sorted({text for text in source.texts if text.isalpha() and len(text) > 2})
+    candidates = embed_texts(bridge, words)
+    rows = []
+    for language in LANGUAGES:
+        target = read_vocabulary(load_tokenizer(f"mini/tokenizer-{language}"))
+        one_token = set(target.texts)
+        headwords: dict[str, set[str]] = {}
+        for english, word in dictionary(data, language, test=True):
+            if english in set(words):
+                headwords.setdefault(word, set()).add(english)
+        for name, tested in {
+            "all": sorted(headwords),
+            "in vocabulary": sorted(word for word in headwords if word.lower() in one_token),
+        }.items():
+            top_1, top_5 = accuracy(bridge, tested, headwords, words, candidates)
+            rows.append({"language": language, "words": name, "n_words": len(tested), "top 1": top_1, "top 5": top_5})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def accuracy(
+    bridge: SentenceTransformer,
+    tested: list[str],
+    headwords: dict[str, set[str]],
+    words: list[str],
+    candidates: np.ndarray,
+) -> tuple[float, float]:
+    """Share of `tested` with a headword nearest, and among the five nearest."""
+    similarity = embed_texts(bridge, tested) @ candidates.T
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :5]
+    hits = np.array([[words[j] in headwords[word] for j in row] for word, row in zip(tested, nearest, strict=True)])
+    return float(hits[:, 0].mean()), float(hits.any(1).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--sets", nargs="+", default=["xquad/en", "tydiqa/en"])
+    args = parser.parse_args()
+    packages = {name: version(name) for name in ("sembridge", "sentence-transformers", "torch", "bm25s", "ir-measures")}
+    result = {
+        "versions": {"python": platform.python_version(), **packages},
+        "encoder": encoder_rows(args.data, args.sets),
+        "bridge": bridge_rows(args.data),
+    }
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
