@@ -1,13 +1,12 @@
 """Folders that appear whole or not at all: written beside their place, then renamed."""
 
+import contextlib
 import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-
-from safetensors import SafetensorError
 
 from sembridge.errors import SembridgeError
 
@@ -19,8 +18,16 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
         SembridgeError: a file stands there, the folder is not empty (and `overwrite` is not set), or its parent cannot
             be written.
     """
+    try:
+        folder.exists()
+    except OSError as error:  # a name too long; errors that say "not there" are answers, not raised
+        raise SembridgeError(
+            f"Output folder {folder} cannot be made: {os.strerror(error.errno or 0).lower()}."
+        ) from None
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise SembridgeError(f"Output {folder} exists and is not a folder; give the name of a new folder.")
+    if folder.absolute() == Path(folder.anchor):
+        raise SembridgeError(f"Output {folder} is the root of the file system; give the name of a new folder.")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise SembridgeError(f"Output folder {folder} is not empty; give a new name, or --overwrite to replace it.")
     parent = _nearest_parent(folder)
@@ -35,18 +42,21 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
         SembridgeError: as `check_output_folder`, or the disk is full.
     """
     check_output_folder(folder, overwrite=overwrite)
-    made = _make_parents(folder)
+    place = folder.absolute()  # "." has a name and a parent then
+    missing = [parent for parent in place.parents if not parent.exists()]
     partial = None
     try:
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".sembridge.partial-", dir=place.parent))
         partial.chmod(0o755)  # mkdtemp's 0o700 would stay on the result
         write(partial)
-        _replace(partial, folder)
+        _replace(partial, place)
     except BaseException as error:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
-        for parent in made:
-            parent.rmdir()
+        for parent in missing:
+            with contextlib.suppress(OSError):  # not made yet, or in use by another process by now
+                parent.rmdir()
         reason = _write_failure(error)
         if reason is None:
             raise
@@ -56,19 +66,19 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
 
 def _replace(partial: Path, folder: Path) -> None:
     """Moves `partial` to `folder`; an older folder is moved aside first and removed last."""
-    old = None
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old-", dir=folder.parent)) / folder.name
-        folder.rename(old)
+    if not folder.exists():
+        partial.rename(folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=".sembridge.old-", dir=folder.parent))
     try:
+        folder.rename(aside / "old")
         partial.rename(folder)
     except BaseException:
-        if old is not None:
-            old.rename(folder)
-            old.parent.rmdir()
+        if not folder.exists():
+            (aside / "old").rename(folder)
+        shutil.rmtree(aside, ignore_errors=True)
         raise
-    if old is not None:
-        shutil.rmtree(old.parent, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_failure(error: BaseException) -> str | None:
@@ -77,19 +87,12 @@ def _write_failure(error: BaseException) -> str | None:
         return f"{os.strerror(error.errno)}; free some space or give another place".lower()
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return os.strerror(error.errno).lower()
-    # safetensors reports the operating system's error inside its own text.
-    if isinstance(error, SafetensorError) and any(hint in str(error) for hint in ("os error", "IoError", "I/O error")):
-        return f"{error}; free some space or give another place"
+    # Rust code below safetensors and tokenizers puts the system's error into the text of its own.
+    if isinstance(error, Exception) and "os error" in str(error):
+        return f"{' '.join(str(error).split())}; free some space or give another place"
     return None
 
 
-def _make_parents(folder: Path) -> list[Path]:
-    """Makes the missing parents of `folder`; those made, innermost first."""
-    missing = [parent for parent in folder.parents if not parent.exists()]
-    for parent in reversed(missing):
-        parent.mkdir()
-    return missing
-
-
 def _nearest_parent(folder: Path) -> Path:
-    return next(parent for parent in folder.absolute().parents if parent.exists())
+    place = folder.absolute()
+    return next((parent for parent in place.parents if parent.exists()), place)
