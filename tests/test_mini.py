@@ -104,7 +104,8 @@ from sentence_transformers import SentenceTransformer, SparseEncoder
 splade, bridge = sys.argv[1:]
 vector = SparseEncoder(splade, device="cpu").encode_document(["A school in the city"])
 dense = SentenceTransformer(bridge, device="cpu").encode(["A school in the city"])
-print(json.dumps({"dims": vector.shape[1], "active": vector._nnz(), "dtype": str(vector.dtype), "width": dense.shape[1]}))
+found = {"dims": vector.shape[1], "active": vector._nnz(), "dtype": str(vector.dtype), "width": dense.shape[1]}
+print(json.dumps(found))
 """
 
 

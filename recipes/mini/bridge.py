@@ -78,7 +78,7 @@ def bag_of_pieces(tokenizer: Tokenizer, texts: list[str]) -> scipy.sparse.csr_ma
 
 
 def solve_ridge(design: scipy.sparse.csr_matrix, targets: np.ndarray, *, ridge: float, steps: int) -> np.ndarray:
-    """(n_pieces, width) minimising |design @ x - targets|^2 + ridge |x|^2, by conjugate gradients on all columns at once."""
+    """(n_pieces, width) minimising |design @ x - targets|^2 + ridge |x|^2, by conjugate gradients."""
     x = np.zeros((design.shape[1], targets.shape[1]), np.float32)
     residual = (design.T @ targets).astype(np.float32)
     direction, energy = residual.copy(), (residual**2).sum(0)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sembridge.errors import SembridgeError
 from sembridge.recipes import TransferRecipe
 from sembridge.vocabulary import Overlap, Vocabulary
 from sembridge.weights import Entmax, SparseWeights, TopKSoftmax, sparse_weights
@@ -46,16 +47,15 @@ def bridged_rows(
     progress: Callable[[int], None] | None = None,
 ) -> BridgedRows:
     """The sparse weights of every target token outside the overlap that has text and a bridge vector."""
-    candidates = candidate_ids(source, recipe.candidates)
-    wanted = np.setdiff1d(target.text_ids, overlap.target_ids)
-    texts = [source.texts[i] for i in candidates]
-    source_vectors, target_vectors = embed(texts), embed([target.texts[i] for i in wanted])
-
-    placed = source_vectors.any(1)
-    candidates, source_vectors = candidates[placed], source_vectors[placed]
-    placed = target_vectors.any(1)
-    wanted, target_vectors = wanted[placed], target_vectors[placed]
-
+    candidates, source_vectors = _placed(source, candidate_ids(source, recipe.candidates), embed)
+    wanted, target_vectors = _placed(target, np.setdiff1d(target.text_ids, overlap.target_ids), embed)
+    if len(wanted) == 0:
+        return BridgedRows(wanted, _no_rows(len(source)), np.zeros(0, np.float32))
+    if len(candidates) == 0:
+        raise SembridgeError(
+            f"None of the {len(source):,} source tokens can lend its row (candidates: {recipe.candidates}); "
+            "check that the source encoder's tokenizer is its own, or set `candidates: all`."
+        )
     twins = _group_twins(source, candidates) if recipe.merge_twins else _no_twins(candidates)
     vectors = _with_hub_term(
         torch.from_numpy(target_vectors),
@@ -77,6 +77,13 @@ def bridged_rows(
     weights = _name_columns(weights, twins.ids_by_word_start, target.starts_word[wanted], len(source))
     sure = best >= recipe.min_similarity
     return BridgedRows(wanted[sure], _keep_rows(weights, sure), best[sure])
+
+
+def _placed(vocabulary: Vocabulary, ids: np.ndarray, embed: Embed) -> tuple[np.ndarray, np.ndarray]:
+    """Those of `ids` whose text the bridge knows, and their vectors (n_placed, dim)."""
+    vectors = embed([vocabulary.texts[i] for i in ids]) if len(ids) else np.zeros((0, 1), np.float32)
+    known = vectors.any(1)
+    return ids[known], vectors[known]
 
 
 def candidate_ids(source: Vocabulary, rule: str) -> np.ndarray:
@@ -149,9 +156,9 @@ class _HubCorrected:
 def _with_hub_term(
     target: Tensor, source: Tensor, neighbours: int, *, memory_budget: int, device: str
 ) -> _HubCorrected:
-    """Hubs are source tokens that lie near everything. As in CSLS (Conneau et al. 2018, section 2.3), each loses its mean
-    similarity to its nearest target tokens; carried as one more coordinate, so that the kernel needs no second rule."""
-    if neighbours == 0 or len(target) == 0:
+    """Hubs are source tokens that lie near everything. As in CSLS (Conneau et al. 2018, section 2.3), each loses its
+    mean similarity to its nearest target tokens; carried as one more coordinate, the kernel needs no second rule."""
+    if neighbours == 0:
         return _HubCorrected(target, source, torch.zeros(len(source)))
     nearest = sparse_weights(source, target, rule=TopKSoftmax(k=neighbours), memory_budget=memory_budget, device=device)
     hub_term = nearest.similarities.view(len(source), -1).mean(1)
@@ -186,6 +193,11 @@ def _name_columns(
         torch.from_numpy(starts_word.astype(np.int64))[rows], weights.col_indices
     ]
     return SparseWeights.from_rows(weights.n_rows, rows, columns, weights.values, weights.similarities, n_source)
+
+
+def _no_rows(n_source: int) -> SparseWeights:
+    none = torch.zeros(0, dtype=torch.int64)
+    return SparseWeights.from_rows(0, none, none, torch.zeros(0), torch.zeros(0), n_source)
 
 
 def _keep_rows(weights: SparseWeights, keep: np.ndarray) -> SparseWeights:
