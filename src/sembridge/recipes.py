@@ -21,6 +21,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "candidates": "all",
         "hub_neighbours": 0,
         "restore_norms": False,
+        "residual": 0.0,
         "min_similarity": 0.0,
         "fallback": "univariate",
     },
@@ -29,6 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "candidates": "words",
         "hub_neighbours": 10,
         "restore_norms": True,
+        "residual": 0.0,
         "min_similarity": 0.0,
         "fallback": "multivariate",
     },
@@ -53,6 +55,7 @@ class TransferRecipe(BaseModel):
     )
     hub_neighbours: int = Field(ge=0, description="subtract each source token's mean similarity to this many targets")
     restore_norms: bool = Field(description="scale a combined row to its source rows' mean norm")
+    residual: float = Field(ge=0.0, le=1.0, description="share of a combined row's variance that is drawn, its own")
     min_similarity: float = Field(ge=-1.0, le=1.0, description="below it a row falls back")
     fallback: Literal["random", "mean", "univariate", "multivariate"] = Field(
         description="rows of tokens without usable similarity"

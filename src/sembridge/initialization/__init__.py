@@ -53,6 +53,7 @@ def initialize(
         fallback=DRAW_ROWS[recipe.fallback if recipe.method == "sembridge" else recipe.method],
         statistics_ids=candidate_ids(source, "all"),
         restore_norms=recipe.restore_norms,
+        residual=recipe.residual,
         seed=recipe.seed,
     )
 
