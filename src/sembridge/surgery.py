@@ -120,7 +120,7 @@ def check_source_encoder(encoder: SparseEncoder) -> SourceFacts:
     """
     parts = _find_parts(encoder)
     parameters = _vocabulary_parameters(encoder, parts)
-    n_rows = parts.token_embedding.num_embeddings
+    n_rows = parts.token_embedding.weight.shape[0]
     for name, parameter in parameters.items():
         _check_vocabulary_parameter(name, parameter, n_rows)
     _check_source_tokenizers(parts, n_rows)
@@ -507,7 +507,10 @@ def _reloadable_copy(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerB
     normalizer but its own). Where that changes anything, the copy is of the generic class, which reads all from file.
     """
     copied = copy.deepcopy(tokenizer)
-    if not isinstance(tokenizer, PreTrainedTokenizerFast) or _pipeline(_reload(copied)) == _pipeline(copied):
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return copied
+    # A class from outside transformers could not be loaded without trust_remote_code.
+    if type(tokenizer).__module__.startswith("transformers.") and _pipeline(_reload(copied)) == _pipeline(copied):
         return copied
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer.backend_tokenizer,
