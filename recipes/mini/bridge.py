@@ -12,17 +12,32 @@ import argparse
 import hashlib
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse
-from development_data import LANGUAGES, corpora, dictionary_pairs, parallel_pairs
+from development_data import LANGUAGES, compact_json, corpora, dictionary_pairs, parallel_pairs
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-SENTENCE_WEIGHT = 0.5  # a dictionary entry counts 1
+SENTENCE_WEIGHT = 0.5  # a dictionary entry counts 1, less when it has several pieces
+NAME_WEIGHT = 0.1  # names are written out in sounds: they teach single syllables that they mean a person
+
+
+CARD = """---
+language: [en, ar, zh, hi, ko, ru]
+license: cc-by-sa-4.0
+library_name: sentence-transformers
+---
+
+A static multilingual sentence encoder: words and sentences of Arabic, Chinese, Hindi, Korean and Russian land on the
+vectors that all-MiniLM-L6-v2 (Apache-2.0) gives to their English side. Small enough to be bundled with SemBridge, for
+which it places tokens; for real work use a real encoder such as BAAI/bge-m3. Made by `recipes/mini/bridge.py`; sources
+and licences: `recipes/mini/README.md`.
+"""
 
 
 def held_out(english: str) -> bool:
@@ -56,15 +71,39 @@ def multilingual_tokenizer(data: Path, size: int) -> Tokenizer:
     return tokenizer
 
 
-def training_pairs(data: Path) -> list[tuple[str, str, float]]:
-    """(text, its English side, weight), English texts standing for themselves."""
-    pairs: dict[tuple[str, str], float] = {}
+def cached_tokenizer(data: Path, size: int, work: Path) -> Tokenizer:
+    """The multilingual tokenizer, kept in `work`."""
+    path = work / f"tok{size}.json"
+    if not path.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        multilingual_tokenizer(data, size).save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
+@dataclass(frozen=True)
+class TrainingPair:
+    """A text and the English text on whose vector it shall land; English texts stand for themselves."""
+
+    text: str
+    english: str
+    weight: float
+    is_word: bool
+
+
+def training_pairs(data: Path) -> list[TrainingPair]:
+    pairs: dict[tuple[str, str], TrainingPair] = {}
+
+    def add(text: str, english: str, weight: float, *, is_word: bool) -> None:
+        for side in (text, english):
+            pairs[side, english] = TrainingPair(side, english, weight, is_word)
+
     for language in LANGUAGES:
         for english, target in dictionary(data, language, test=False):
-            pairs[target, english] = pairs[english, english] = 1.0
+            is_name = english[:1].isupper() and len(english.split()) <= 3
+            add(target, english, NAME_WEIGHT if is_name else 1.0, is_word=True)
         for english, target in parallel_pairs(data, language):
-            pairs[target, english] = pairs[english, english] = SENTENCE_WEIGHT
-    return [(text, english, weight) for (text, english), weight in pairs.items()]
+            add(target, english, SENTENCE_WEIGHT, is_word=False)
+    return list(pairs.values())
 
 
 def bag_of_pieces(tokenizer: Tokenizer, texts: list[str]) -> scipy.sparse.csr_matrix:
@@ -75,6 +114,13 @@ def bag_of_pieces(tokenizer: Tokenizer, texts: list[str]) -> scipy.sparse.csr_ma
     columns = np.concatenate([e.ids for e in encodings])
     values = np.repeat(1 / np.maximum(lengths, 1), lengths)
     return scipy.sparse.csr_matrix((values, (rows, columns)), shape=(len(texts), tokenizer.get_vocab_size()))
+
+
+def row_weights(pairs: list[TrainingPair], design: scipy.sparse.csr_matrix) -> np.ndarray:
+    """(n_pairs,) float32: a word of many pieces counts less, so that rare words do not decide what a syllable means."""
+    n_pieces = np.maximum(np.diff(design.indptr), 1)
+    is_word = np.array([pair.is_word for pair in pairs])
+    return np.array([pair.weight for pair in pairs], np.float32) / np.where(is_word, n_pieces, 1)
 
 
 def solve_ridge(design: scipy.sparse.csr_matrix, targets: np.ndarray, *, ridge: float, steps: int) -> np.ndarray:
@@ -97,30 +143,32 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="scratch folder; the teacher's vectors are kept there")
-    parser.add_argument("--size", type=int, default=48_000)
+    parser.add_argument("--size", type=int, default=40_000)
     parser.add_argument("--width", type=int, default=96)
-    parser.add_argument("--ridge", type=float, default=0.3)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--ridge", type=float, default=0.03)
+    parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     random.seed(args.seed)
 
     pairs = training_pairs(args.data)
-    english = sorted({en for _, en, _ in pairs})
+    english = sorted({pair.english for pair in pairs})
     row_of = {text: i for i, text in enumerate(english)}
     targets = teacher_vectors(english, args.work)
     targets = targets @ principal_axes(targets, args.width)
     targets /= np.linalg.norm(targets, axis=1, keepdims=True)
 
-    tokenizer = multilingual_tokenizer(args.data, args.size)
-    weight = np.sqrt(np.array([w for _, _, w in pairs], np.float32))[:, None]
-    design = bag_of_pieces(tokenizer, [text for text, _, _ in pairs]).astype(np.float32).multiply(weight).tocsr()
-    wanted = targets[[row_of[en] for _, en, _ in pairs]] * weight
-    vectors = solve_ridge(design, wanted, ridge=args.ridge, steps=args.steps)
+    tokenizer = cached_tokenizer(args.data, args.size, args.work)
+    design = bag_of_pieces(tokenizer, [pair.text for pair in pairs]).astype(np.float32)
+    weight = np.sqrt(row_weights(pairs, design))[:, None]
+    wanted = targets[[row_of[pair.english] for pair in pairs]] * weight
+    vectors = solve_ridge(design.multiply(weight).tocsr(), wanted, ridge=args.ridge, steps=args.steps)
 
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
     module = StaticEmbedding(fast, embedding_weights=vectors.astype(np.float16))
-    SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(args.out))
+    SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(args.out), create_model_card=False)
+    compact_json(args.out / "tokenizer.json")
+    (args.out / "README.md").write_text(CARD, encoding="utf-8")
 
 
 def teacher_vectors(texts: list[str], work: Path) -> np.ndarray:

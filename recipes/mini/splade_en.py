@@ -10,13 +10,14 @@ fitted, and SpladeLoss trains the whole on question-passage pairs.
 
 import argparse
 import collections
+import json
 import logging
 import random
 from pathlib import Path
 
 import torch
 from datasets import Dataset, DatasetDict
-from development_data import read_qrels, read_texts
+from development_data import compact_json, read_qrels, read_texts
 from sentence_transformers import SparseEncoder, SparseEncoderTrainer, SparseEncoderTrainingArguments
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers, MultiDatasetBatchSamplers
@@ -31,6 +32,9 @@ from transformers import (
     BertTokenizerFast,
     DataCollatorForLanguageModeling,
     Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
     TrainingArguments,
 )
 
@@ -184,6 +188,29 @@ class EarlyMaxPooling(SpladePooling):
         return features
 
 
+class SharpenHead(TrainerCallback):
+    """Half-way, lowers the head's bias until documents have `active_dims` dimensions on average.
+
+    Adam moves a bias by about the learning rate a step, so in a short training the regulariser alone would leave
+    hundreds of small weights in every vector; the second half recovers what the cut took.
+    """
+
+    def __init__(self, encoder: SparseEncoder, texts: list[str], *, step: int, active_dims: int) -> None:
+        self.encoder, self.texts, self.step, self.active_dims = encoder, texts, step, active_dims
+
+    @torch.no_grad()
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        if state.global_step != self.step:
+            return
+        self.encoder.eval()
+        vectors = self.encoder.encode(self.texts, convert_to_sparse_tensor=False, batch_size=16)
+        self.encoder.train()
+        logits = torch.expm1(vectors.float()).flatten()
+        surplus = logits.topk(self.active_dims * len(self.texts)).values[-1].item()
+        self.encoder[0].model.cls.predictions.bias.sub_(surplus)
+        logger.info("step %d: bias lowered by %.3f", state.global_step, surplus)
+
+
 def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncoder:
     transformer = Transformer(str(folder), transformer_task="fill-mask", max_seq_length=args.train_length)
     encoder = SparseEncoder(modules=[transformer, EarlyMaxPooling("max")], device="cpu")
@@ -208,10 +235,36 @@ def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncode
     trainer = SparseEncoderTrainer(
         model=encoder, args=arguments, train_dataset=pairs, loss=loss, evaluator=dev_evaluator(data, 150)
     )
-    trainer.train()
+    documents = [text for name in pairs for text in sorted(set(pairs[name]["document"]))[::400]]
+    trainer.add_callback(SharpenHead(encoder, documents, step=args.steps // 2, active_dims=args.sharpen_to))
+    trainer.train(resume_from_checkpoint=args.resume)
     encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
     encoder.max_seq_length = 256
     return encoder.eval()
+
+
+CARD = """---
+language: en
+license: cc-by-sa-4.0
+library_name: sentence-transformers
+pipeline_tag: feature-extraction
+tags: [sentence-transformers, sparse-encoder, sparse, splade]
+---
+
+An English SPLADE encoder small enough to be bundled with SemBridge: six layers of width 384, 12k WordPiece tokens. It
+starts from all-MiniLM-L6-v2 (Apache-2.0) and was trained on question-passage pairs. For real work use a real encoder.
+Made by `recipes/mini/splade_en.py`; sources and licences: `recipes/mini/README.md`.
+"""
+
+
+def save_half(encoder: SparseEncoder, folder: Path) -> None:
+    """Half precision on the disk; the config says float32, so that every processor computes in it."""
+    encoder.half().save_pretrained(str(folder), create_model_card=False)
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
+    compact_json(folder / "tokenizer.json")
+    (folder / "README.md").write_text(CARD, encoding="utf-8")
 
 
 def main() -> None:
@@ -231,6 +284,8 @@ def main() -> None:
     parser.add_argument("--query-weight", type=float, default=0.1)
     parser.add_argument("--document-threshold", type=int, default=130)
     parser.add_argument("--query-threshold", type=int, default=24)
+    parser.add_argument("--sharpen-to", type=int, default=110, help="active dims of documents after half of the steps")
+    parser.add_argument("--resume", metavar="CHECKPOINT", help="continue an interrupted training")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -244,7 +299,7 @@ def main() -> None:
         fit_head(start, texts, steps=args.mlm_steps, seed=args.seed)
         (start / "done").touch()
     encoder = train(start, args.data, args=args)
-    encoder.half().save_pretrained(str(args.out))
+    save_half(encoder, args.out)
 
 
 if __name__ == "__main__":

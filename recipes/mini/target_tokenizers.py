@@ -8,11 +8,10 @@ Chinese is not written with spaces, so its words have no start: no continuation 
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from development_data import LANGUAGES, corpora, parallel_pairs
+from development_data import LANGUAGES, compact_json, corpora, parallel_pairs
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -77,9 +76,7 @@ def save(tokenizer: Tokenizer, folder: Path, *, language: str, data_names: str) 
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[cls, sep]
     )
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512, **SPECIAL).save_pretrained(folder)
-    path = folder / "tokenizer.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+    compact_json(folder / "tokenizer.json")
     (folder / "README.md").write_text(
         f"---\nlanguage: {language}\nlicense: cc-by-sa-4.0\n---\n\n"
         f"{type(tokenizer.model).__name__} tokenizer with {tokenizer.get_vocab_size():,} entries, made by "

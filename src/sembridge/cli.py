@@ -47,6 +47,9 @@ Preset = Annotated[str | None, typer.Option(help="default, or paper (as publishe
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Device = Annotated[str, typer.Option(help="Where models and similarities are computed: cpu, cuda, cuda:1.")]
 RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read pytorch_model.bin of a model that has no safetensors file.")
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -122,6 +125,7 @@ def transfer(
     memory_budget_mb: Annotated[int | None, typer.Option(help="For blocks of similarities.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached bridge vectors.")] = None,
     trust_remote_code: RemoteCode = False,
+    allow_pickle: AllowPickle = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show sizes, overlap and cost; write nothing.")] = False,
     as_json: Json = False,
@@ -142,7 +146,8 @@ def transfer(
     from sembridge import language_transfer, loading
 
     _quiet_loading()
-    encoder = loading.load_encoder(source, device=device, trust_remote_code=trust_remote_code)
+    safety = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    encoder = loading.load_encoder(source, device=device, **safety)
     tokenizer = loading.load_tokenizer(target_tokenizer, trust_remote_code=trust_remote_code)
     if dry_run:
         vocabularies = language_transfer.compare_vocabularies(encoder, tokenizer, recipe)
@@ -156,7 +161,7 @@ def transfer(
         language=language or next(iter(loading.read_model_card(target_tokenizer).language), None),
         license=loading.read_model_card(source).license,
     )
-    loaded = loading.load_bridge(bridge, device=device, trust_remote_code=trust_remote_code) if needs_bridge else None
+    loaded = loading.load_bridge(bridge, device=device, **safety) if needs_bridge else None
     result = language_transfer.transfer(
         encoder,
         tokenizer,
@@ -186,6 +191,7 @@ def inspect(
     preset: Preset = None,
     recipe_file: RecipeFile = None,
     trust_remote_code: RemoteCode = False,
+    allow_pickle: AllowPickle = False,
     as_json: Json = False,
 ) -> None:
     """Shows what a transfer would find: overlap, how the tokenizer cuts a text, memory and time."""
@@ -193,7 +199,7 @@ def inspect(
     from sembridge import language_transfer, loading
 
     _quiet_loading()
-    encoder = loading.load_encoder(source, trust_remote_code=trust_remote_code)
+    encoder = loading.load_encoder(source, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     tokenizer = loading.load_tokenizer(target_tokenizer, trust_remote_code=trust_remote_code)
     vocabularies = language_transfer.compare_vocabularies(encoder, tokenizer, recipe)
     _print_inspection(_inspect(encoder, tokenizer, vocabularies, recipe, text_file=text), as_json=as_json)
