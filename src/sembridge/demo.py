@@ -15,7 +15,7 @@ from sembridge.retrieval_data import RetrievalData, load_retrieval_data
 
 LANGUAGES = {"ar": "Arabic", "zh": "Chinese", "hi": "Hindi", "ko": "Korean", "ru": "Russian"}
 SOURCE, BRIDGE = "mini/splade-en", "mini/bridge"
-# One query each about travel, health and devices; the second wording, which hardly repeats its answer's words.
+# Each has a wording of its own in every language; the first hardly repeats a word of its answer.
 QUESTIONS = ("travel-03-b", "health-03-a", "devices-04-a")
 MEASURE = "nDCG@10"
 
@@ -73,10 +73,10 @@ def _answers(explainer: Explainer, data: RetrievalData, evaluation: Evaluation) 
 
 
 def _frequent_tokens(explainer: Explainer, data: RetrievalData, *, count: int = 10) -> list[TokenExplanation]:
-    """The combined tokens that most documents of the FAQ hold, the longest tenth of the vocabulary's words first."""
+    """The combined tokens of two or more characters that most documents of the FAQ hold."""
     encodings = explainer.encoder.tokenizer(list(data.corpus.values()), add_special_tokens=False)["input_ids"]
     documents_with = Counter(token_id for encoding in encodings for token_id in set(encoding))
     kinds = explainer.alignment.kinds
     combined = [(n, i) for i, n in documents_with.items() if kinds[i] == RowKind.COMBINED]
-    nouns = [(n, i) for n, i in combined if len(explainer.vocabulary.texts[i]) > 1]
-    return [explainer.token(i) for _, i in sorted(nouns, key=lambda item: (-item[0], item[1]))[:count]]
+    words = [(n, i) for n, i in combined if len(explainer.vocabulary.texts[i]) > 1]
+    return [explainer.token(i) for _, i in sorted(words, key=lambda item: (-item[0], item[1]))[:count]]
