@@ -1,0 +1,451 @@
+"""The source tokenizer with the target's tokens behind its own: the vocabulary of a bilingual encoder.
+
+English keeps every id and its segmentation, so only the target's *own* tokens are appended: those with a character
+that English text has not (an English character is a Latin letter, a sign of general punctuation, a symbol or an emoji),
+and single characters that the source cannot read. Target tokens of English characters alone are left out: `2024` and
+`samsung` stay the source's pieces in target text too, because one text in Latin letters cannot be cut in two ways.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, models, normalizers
+from transformers import PreTrainedTokenizerFast
+
+from sembridge.errors import SembridgeError
+from sembridge.token_spelling import Spelling, read_spelling
+from sembridge.vocabulary import MatchKind, Overlap, TokenKind, Vocabulary, match_vocabularies, read_vocabulary
+
+if TYPE_CHECKING:
+    from tokenizers.normalizers import Normalizer
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+_ENGLISH_RANGES = (
+    (0x0000, 0x036F),  # Latin with its extensions, phonetic letters, combining accents
+    (0x1D00, 0x1EFF),
+    (0x2000, 0x2BFF),  # punctuation, currencies, letterlike signs, arrows, mathematics, boxes
+    (0x2C60, 0x2C7F),
+    (0xA720, 0xA7FF),
+    (0xFB00, 0xFB06),
+    (0x1F000, 0x1FAFF),
+)
+# First bytes of English characters; 0xE1 is missing because it begins Georgian, Khmer and Korean letters as well.
+_ENGLISH_FIRST_BYTES = frozenset([*range(0xC2, 0xCE), 0xE2, 0xF0])
+_PLAIN_ENGLISH = "".join(
+    chr(code) for code in [*range(0x20, 0x7F), *range(0xC0, 0x250), *range(0x1E00, 0x1F00), *range(0x2013, 0x201E)]
+)
+_ENGLISH_SENTENCES = ("It's  a test, isn't it?\tYes: 3.5 % of U.S. users!", "Zürich's “naïve” café – ‘open’")
+_MIN_OWN_SHARE = 0.1
+_ANYWHERE = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
+
+
+def extend_tokenizer(
+    source_tokenizer: PreTrainedTokenizerBase,
+    target_tokenizer: PreTrainedTokenizerBase,
+    *,
+    first_new_id: int | None = None,
+) -> PreTrainedTokenizerFast:
+    """The source tokenizer with the target's own tokens appended in the order of their target ids.
+
+    English text gets exactly the source's ids; text of the target language is cut into the target's pieces, or into a
+    piece of the source where that is the longer one. Roles, special tokens, pre-tokenizer, post-processor and maximal
+    length are the source's; special, unused and never produced tokens of the target are not appended. How the
+    families are joined:
+
+    - WordPiece: one vocabulary with the source's continuing prefix. Pieces of a target without such a prefix, which may
+      stand anywhere in a word, become added tokens: cut out, the longest first, before words are looked at.
+    - BPE: the source's merges, then for every new token, in the order of the target's merges, the merge of the two
+      pieces that the merges so far leave of it. The target's own merge would often miss: the source joins some of the
+      same bytes in another order.
+    - Unigram: new pieces, and pieces of both that are not English, have the target's log-probability as it is, all
+      others the source's. Paths through English text then keep their scores, and paths through target pieces too.
+
+    The normalizer does on plain English (ASCII, Latin letters, quotes and dashes) what the source's does and on letters
+    of the target what the target's does: accents may go from `café` and stay on `й`.
+
+    Args:
+        source_tokenizer: tokenizer of the English encoder.
+        target_tokenizer: tokenizer of the same family for the other language.
+        first_new_id: where the new ids begin, by default after the highest id of the source. Give the number of rows
+            of an encoder whose matrix has more rows than its tokenizer has ids, so that all of them stay; the ids
+            between get placeholders (`[unused_30522]`) that no text produces.
+
+    Raises:
+        SembridgeError: a tokenizer without fast backend, different or unknown families, normalizers that cannot be
+            joined, a target language in Latin letters, or a `first_new_id` within the source's ids.
+
+    Example:
+        >>> tokenizer = extend_tokenizer(load_tokenizer("bert-base-uncased"),
+        ...                              load_tokenizer("mini/tokenizer-ko"))  # doctest: +SKIP
+        >>> tokenizer.tokenize("school 학교")  # doctest: +SKIP
+        ['school', '학교']
+    """
+    source, target = _read("Source", source_tokenizer), _read("Target", target_tokenizer)
+    _check_families(source, target)
+    n_source = max(source.id_of.values()) + 1
+    first_new_id = n_source if first_new_id is None else first_new_id
+    if first_new_id < n_source:
+        raise SembridgeError(
+            f"first_new_id is {first_new_id:,} but the source tokenizer has ids up to {n_source - 1:,}; "
+            f"give {n_source:,} or more, the number of rows of the encoder's matrix."
+        )
+    normalizer = _joint_normalizer(source, target)
+    new = _new_tokens(source, target, normalizer)
+    if source.pipeline["pre_tokenizer"] != target.pipeline["pre_tokenizer"]:
+        logger.info("The pre-tokenizers differ; the source's is kept, so some target tokens may not be produced.")
+
+    gaps = set(range(n_source if source.model_type != "Unigram" else 0, first_new_id)) - set(source.id_of.values())
+    ids = source.id_of | {f"[unused_{id_}]": id_ for id_ in sorted(gaps)}
+    ids |= {token: first_new_id + n for n, token in enumerate(new)}
+    pipeline = source.pipeline | {
+        "truncation": None,
+        "padding": None,
+        "normalizer": _normalizer_json(normalizer),
+        "model": _JOIN_MODELS[source.model_type](source, target, ids, new),
+        "added_tokens": _added_tokens(source, target, ids, new),
+    }
+    extended = _wrap(pipeline, source_tokenizer)
+    _check_ids(extended, ids)
+    return extended
+
+
+def extended_overlap(source: Vocabulary, extended: Vocabulary, *, fuzzy: bool = True) -> Overlap:
+    """The overlap of a vocabulary with its extension: every source id with itself, new ids as `match_vocabularies`.
+
+    All rows of the source stay, those of unused and special tokens without a role too, so that English vectors stay bit
+    for bit. A hole of the source (a padding row of its matrix) stays if the extension has nothing better there.
+
+    Args:
+        source: vocabulary of the source encoder, with its padding rows.
+        extended: vocabulary of a tokenizer made by `extend_tokenizer`.
+        fuzzy: whether new tokens may match source tokens that differ in case, compatibility form or word start.
+
+    Raises:
+        SembridgeError: `extended` has another token than `source` under some source id.
+    """
+    kept = np.array([id_ for id_ in range(len(source)) if _is_kept(source, extended, id_)], dtype=np.int64)
+    is_special = source.kinds[kept] == TokenKind.SPECIAL
+    matched = match_vocabularies(source, extended, fuzzy=fuzzy)
+    is_new = ~np.isin(matched.target_ids, kept)
+
+    target_ids = np.concatenate([kept, matched.target_ids[is_new]])
+    order = np.argsort(target_ids, kind="stable")
+    kinds = np.where(is_special, MatchKind.SPECIAL, MatchKind.EXACT).astype(np.uint8)
+    return Overlap(
+        source_ids=np.concatenate([kept, matched.source_ids[is_new]])[order],
+        target_ids=target_ids[order],
+        kinds=np.concatenate([kinds, matched.kinds[is_new]])[order],
+    )
+
+
+def _is_kept(source: Vocabulary, extended: Vocabulary, id_: int) -> bool:
+    is_hole = source.kinds[id_] == TokenKind.HOLE
+    if is_hole:
+        return id_ < len(extended) and extended.kinds[id_] in (TokenKind.HOLE, TokenKind.UNUSED)
+    if id_ >= len(extended) or source.tokens[id_] != extended.tokens[id_]:
+        given = repr(extended.tokens[id_]) if id_ < len(extended) else "nothing"
+        raise SembridgeError(
+            f"The extended vocabulary has {given} under id {id_:,}, where the source has {source.tokens[id_]!r}; every "
+            "source token under its own id was expected. Make it with extend_tokenizer from this source tokenizer."
+        )
+    return True
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """A tokenizer taken apart."""
+
+    pipeline: dict[str, Any]
+    normalizer: Normalizer | None
+    spelling: Spelling
+    vocabulary: Vocabulary
+    id_of: dict[str, int]
+
+    @property
+    def model(self) -> dict[str, Any]:
+        model: dict[str, Any] = self.pipeline["model"]
+        return model
+
+    @property
+    def model_type(self) -> str:
+        return str(self.model["type"])
+
+    @property
+    def family(self) -> str:
+        if self.model_type != "BPE":
+            return self.model_type
+        spelling = self.spelling
+        if spelling.byte_level:
+            return "byte-level BPE"
+        return f"BPE with word mark {spelling.space or spelling.end_suffix or spelling.continuing_prefix or 'none'}"
+
+
+def _read(side: str, tokenizer: PreTrainedTokenizerBase) -> _Side:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        raise SembridgeError(
+            f"{side} tokenizer is a {type(tokenizer).__name__} without fast backend; --extend joins two fast "
+            "tokenizers. Convert it to a fast tokenizer, or transfer without --extend."
+        )
+    vocabulary = read_vocabulary(tokenizer)
+    return _Side(
+        pipeline=json.loads(backend.to_str()),
+        normalizer=backend.normalizer,
+        spelling=read_spelling(tokenizer, vocabulary.tokens),
+        vocabulary=vocabulary,
+        id_of={token: id_ for id_, token in enumerate(vocabulary.tokens) if token},
+    )
+
+
+def _check_families(source: _Side, target: _Side) -> None:
+    if source.family != target.family or source.model_type not in _JOIN_MODELS:
+        raise SembridgeError(
+            f"Source tokenizer is {source.family} and target tokenizer is {target.family}; --extend joins vocabularies "
+            f"of one family ({', '.join(_JOIN_MODELS)}). Use a target tokenizer of the source's family, or replace the "
+            "vocabulary: transfer without --extend."
+        )
+    if target.spelling.continuing_prefix and not source.spelling.continuing_prefix:
+        raise SembridgeError(
+            f"The target tokenizer marks continuing pieces with {target.spelling.continuing_prefix!r} and the source "
+            "tokenizer does not; --extend needs the mark in the source. Transfer without --extend."
+        )
+
+
+# ---- which tokens are new
+
+
+def _new_tokens(source: _Side, target: _Side, normalizer: Normalizer | None) -> list[str]:
+    """The target's own tokens that the source does not have, in the source's spelling, by target id."""
+    readable = _readable_characters(source)
+    absent, own = 0, []
+    for id_, kind in enumerate(target.vocabulary.kinds.tolist()):
+        token = _respell(id_, source, target)
+        if kind not in (TokenKind.TEXT, TokenKind.BYTES) or token in source.id_of:
+            continue
+        absent += 1
+        if _is_own(target.vocabulary, id_, readable) and _survives(target.vocabulary.texts[id_], normalizer):
+            own.append(token)
+    if len(own) < _MIN_OWN_SHARE * absent:
+        raise SembridgeError(
+            f"Only {len(own):,} of {absent:,} tokens that the target tokenizer could add have a character that English "
+            "text has not; --extend keeps English as it is and is for languages in another script. Transfer without "
+            "--extend."
+        )
+    logger.info(
+        "%d tokens are appended, %d of English characters or never produced are not.", len(own), absent - len(own)
+    )
+    return own
+
+
+def _respell(id_: int, source: _Side, target: _Side) -> str:
+    vocabulary, prefix = target.vocabulary, target.spelling.continuing_prefix
+    if prefix in ("", source.spelling.continuing_prefix) or vocabulary.starts_word[id_]:
+        return vocabulary.tokens[id_]
+    return source.spelling.continuing_prefix + vocabulary.texts[id_]
+
+
+def _readable_characters(source: _Side) -> Callable[[str], bool]:
+    """Whether the source reads a character at all; it is asked about characters that are no token of the source."""
+    if source.spelling.byte_level or source.spelling.byte_fallback:
+        return lambda _: True
+    if source.model_type == "WordPiece":
+        return lambda _: False
+    return frozenset(text for text in source.vocabulary.texts if len(text) == 1).__contains__
+
+
+def _is_own(vocabulary: Vocabulary, id_: int, is_readable: Callable[[str], bool]) -> bool:
+    if vocabulary.kinds[id_] == TokenKind.BYTES:
+        return _is_own_bytes(vocabulary.byte_values[id_])
+    text = vocabulary.texts[id_]
+    return not _is_all_english(text) or (len(text) == 1 and not is_readable(text))
+
+
+def _is_own_bytes(raw: bytes) -> bool:
+    """Bytes beyond ASCII, but not the beginning of an English character: `âĢ` of `“`."""
+    first_bytes = {byte for byte in raw if byte >= 0xC0}
+    return max(raw) >= 0x80 and (len(raw) == 1 or not first_bytes or not first_bytes <= _ENGLISH_FIRST_BYTES)
+
+
+def _is_all_english(text: str) -> bool:
+    return all(map(_is_english, text))
+
+
+def _is_english(char: str) -> bool:
+    return any(first <= ord(char) <= last for first, last in _ENGLISH_RANGES)
+
+
+def _survives(text: str, normalizer: Normalizer | None) -> bool:
+    """Whether normalized text can hold `text`; the spaces that BertNormalizer sets around Han do not matter."""
+    return text in _normalize(normalizer, text)
+
+
+# ---- models
+
+
+def _join_wordpiece(source: _Side, target: _Side, ids: Mapping[str, int], new: Sequence[str]) -> dict[str, Any]:
+    return source.model | {"vocab": ids}
+
+
+def _join_bpe(source: _Side, target: _Side, ids: Mapping[str, int], new: Sequence[str]) -> dict[str, Any]:
+    is_new = set(new)
+    by_rank = ["".join(merge) for merge in target.model["merges"]]
+    merges = _join_merges(source.model["merges"], [token for token in [*by_rank, *new] if token in is_new], ids)
+    return source.model | {"vocab": ids, "merges": merges} | _byte_fallback(source, target)
+
+
+def _join_merges(merges: Iterable[Sequence[str]], tokens: Iterable[str], ids: Container[str]) -> list[tuple[str, str]]:
+    """`merges`, then one for each of `tokens` that those before it leave in two pieces."""
+    ranks = {(first, second): rank for rank, (first, second) in enumerate(merges)}
+    for token in tokens:
+        pieces = _merge(token, ranks)
+        if len(pieces) == 2 and pieces[0] in ids and pieces[1] in ids:
+            ranks[pieces[0], pieces[1]] = len(ranks)
+    return list(ranks)
+
+
+def _merge(token: str, ranks: Mapping[tuple[str, str], int]) -> list[str]:
+    """The pieces of `token` as BPE cuts it when it stands alone."""
+    pieces = list(token)
+    while len(pieces) > 1:
+        rank, first = min((ranks.get(pair, len(ranks)), first) for first, pair in enumerate(pairwise(pieces)))
+        if rank == len(ranks):
+            break
+        pieces[first : first + 2] = [pieces[first] + pieces[first + 1]]
+    return pieces
+
+
+def _join_unigram(source: _Side, target: _Side, ids: Mapping[str, int], new: Sequence[str]) -> dict[str, Any]:
+    scores, target_scores = dict(source.model["vocab"]), dict(target.model["vocab"])
+    lowest = min(scores.values())
+    scores = {token: scores.get(token, lowest) for token in ids}
+    shared = (token for token in target_scores if token in source.id_of and not _is_all_english(token))
+    scores |= {token: target_scores[token] for token in (*shared, *new) if token in target_scores}
+    by_id = sorted(ids, key=ids.__getitem__)
+    return source.model | {"vocab": [(token, scores[token]) for token in by_id]} | _byte_fallback(source, target)
+
+
+def _byte_fallback(source: _Side, target: _Side) -> dict[str, bool]:
+    return {"byte_fallback": bool(source.model.get("byte_fallback") or target.model.get("byte_fallback"))}
+
+
+_JOIN_MODELS = {"WordPiece": _join_wordpiece, "BPE": _join_bpe, "Unigram": _join_unigram}
+
+
+def _added_tokens(source: _Side, target: _Side, ids: Mapping[str, int], new: Sequence[str]) -> list[dict[str, Any]]:
+    """The source's added tokens, and those new tokens that a model of the source's kind cannot produce."""
+    options = {token["content"]: token for token in target.pipeline["added_tokens"] if token["content"] in set(new)}
+    if source.spelling.continuing_prefix and not target.spelling.continuing_prefix:
+        # "学校" inside a run of Han would have to be "##学校", a second dimension for the same word.
+        texts = (text for text in target.vocabulary.texts if text in ids and not _is_all_english(text))
+        options |= dict.fromkeys([*new, *texts], _ANYWHERE)
+    added = [token | {"content": content, "id": ids[content]} for content, token in options.items()]
+    return sorted([*source.pipeline["added_tokens"], *added], key=lambda token: int(token["id"]))
+
+
+# ---- normalizers
+
+
+def _joint_normalizer(source: _Side, target: _Side) -> Normalizer | None:
+    """A normalizer that treats plain English as the source's and the target's own letters as the target's.
+
+    Of the source's, the target's, and the target's with lower case, each with letters of English replaced up front
+    where it would treat them otherwise, the one with the fewest replacements.
+    """
+    letters = {char for text in target.vocabulary.texts for char in text if _is_own_letter(char)}
+    lower = [part for part in (target.normalizer, normalizers.Lowercase()) if part is not None]
+    bases = [source.normalizer, target.normalizer, normalizers.Sequence(lower)]
+    fitting = [base for base in bases if _agree(base, target.normalizer, letters)]
+    joined = [steps for base in fitting if (steps := _replace_english(base, source.normalizer)) is not None]
+    if not joined:
+        names = [_name(side.pipeline["normalizer"]) for side in (source, target)]
+        raise SembridgeError(
+            f"The normalizers of the source tokenizer ({names[0]}) and of the target tokenizer ({names[1]}) cannot be "
+            "joined: none treats English as the source's and the target language as the target's. Use a target "
+            "tokenizer that keeps case and accents where the source does, or transfer without --extend."
+        )
+    steps = min(joined, key=len)
+    return normalizers.Sequence(steps) if len(steps) > 1 else steps[0] if steps else None
+
+
+def _is_own_letter(char: str) -> bool:
+    return not _is_english(char) and unicodedata.category(char)[0] in "LM"
+
+
+def _agree(base: Normalizer | None, target: Normalizer | None, letters: Iterable[str]) -> bool:
+    """Whether `base` treats the letters, their capitals and their decomposed forms as `target`, or composes these."""
+    probes = {form for char in letters for form in (char, char.upper(), unicodedata.normalize("NFD", char))}
+    return all(
+        _normalize(base, probe) in (_normalize(target, probe), _normalize(target, unicodedata.normalize("NFC", probe)))
+        for probe in sorted(probes)
+    )
+
+
+def _replace_english(base: Normalizer | None, source: Normalizer | None) -> list[Normalizer] | None:
+    """Replacements of letters and then `base`, which together treat plain English as `source`; None if nothing does."""
+    letters = defaultdict(list)
+    for char in _PLAIN_ENGLISH:
+        if char.isalpha() and _normalize(source, char) != _normalize(base, char):
+            letters[_normalize(source, char)].append(char)
+    steps: list[Normalizer] = []
+    if _normalize(base, "e\u0301") != _normalize(source, "e\u0301") == "e":
+        steps.append(normalizers.Replace(Regex(r"(?<=\p{Latin})\p{Mn}+"), ""))
+    steps += [normalizers.Replace(Regex(f"[{''.join(group)}]"), letter) for letter, group in letters.items()]
+    steps += [base] if base is not None else []
+    joined = normalizers.Sequence(steps)
+    probes = (*_PLAIN_ENGLISH, *_ENGLISH_SENTENCES)
+    return steps if all(_normalize(joined, probe) == _normalize(source, probe) for probe in probes) else None
+
+
+def _normalize(normalizer: Normalizer | None, text: str) -> str:
+    return text if normalizer is None else normalizer.normalize_str(text)
+
+
+def _name(normalizer: Mapping[str, Any] | None) -> str:
+    return "none" if normalizer is None else str(normalizer["type"])
+
+
+def _normalizer_json(normalizer: Normalizer | None) -> dict[str, Any] | None:
+    if normalizer is None:
+        return None
+    backend = Tokenizer(models.BPE())
+    backend.normalizer = normalizer
+    pipeline: dict[str, Any] = json.loads(backend.to_str())["normalizer"]
+    return pipeline
+
+
+# ---- assembly
+
+
+def _wrap(pipeline: Mapping[str, Any], source_tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
+    """The generic class: named ones rebuild parts of the pipeline from their code when loaded."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(pipeline)),
+        **source_tokenizer.special_tokens_map,
+        extra_special_tokens=source_tokenizer.extra_special_tokens,
+        model_max_length=source_tokenizer.model_max_length,
+        padding_side=source_tokenizer.padding_side,
+        truncation_side=source_tokenizer.truncation_side,
+        model_input_names=source_tokenizer.model_input_names,
+        clean_up_tokenization_spaces=source_tokenizer.clean_up_tokenization_spaces,
+    )
+
+
+def _check_ids(extended: PreTrainedTokenizerFast, ids: Mapping[str, int]) -> None:
+    """A pipeline with added tokens outside its model gets new ids for them when it is read, without a word."""
+    found = extended.get_vocab()
+    if moved := [token for token, id_ in ids.items() if found.get(token) != id_]:
+        raise SembridgeError(
+            f"The joined tokenizer has another id for {len(moved):,} tokens, the first {moved[0]!r} ({ids[moved[0]]:,} "
+            f"expected, {found.get(moved[0])} found); transfer without --extend and report the two tokenizers."
+        )
