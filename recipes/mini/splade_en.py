@@ -21,6 +21,7 @@ from development_data import compact_json, read_qrels, read_texts
 from sentence_transformers import SparseEncoder, SparseEncoderTrainer, SparseEncoderTrainingArguments
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers, MultiDatasetBatchSamplers
+from sentence_transformers.sparse_encoder.callbacks import SpladeRegularizerWeightSchedulerCallback
 from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
 from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
 from sentence_transformers.sparse_encoder.modules import SpladePooling
@@ -189,25 +190,38 @@ class EarlyMaxPooling(SpladePooling):
 
 
 class SharpenHead(TrainerCallback):
-    """Half-way, lowers the head's bias until documents have `active_dims` dimensions on average.
+    """At given steps, lowers the head's bias until documents have a given number of active dims on average.
 
     Adam moves a bias by about the learning rate a step, so in a short training the regulariser alone would leave
-    hundreds of small weights in every vector; the second half recovers what the cut took.
+    hundreds of small weights in every vector; the steps that follow recover what the cut took. From the last cut on the
+    regulariser weighs `boost` times as much, so that the weights do not grow back.
     """
 
-    def __init__(self, encoder: SparseEncoder, texts: list[str], *, step: int, active_dims: int) -> None:
-        self.encoder, self.texts, self.step, self.active_dims = encoder, texts, step, active_dims
+    def __init__(
+        self,
+        encoder: SparseEncoder,
+        texts: list[str],
+        scheduler: SpladeRegularizerWeightSchedulerCallback,
+        *,
+        active_dims_at: dict[int, int],
+        boost: float,
+    ) -> None:
+        self.encoder, self.texts, self.scheduler = encoder, texts, scheduler
+        self.active_dims_at, self.boost = active_dims_at, boost
 
     @torch.no_grad()
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        if state.global_step != self.step:
+        if state.global_step not in self.active_dims_at:
             return
         self.encoder.eval()
         vectors = self.encoder.encode(self.texts, convert_to_sparse_tensor=False, batch_size=16)
         self.encoder.train()
         logits = torch.expm1(vectors.float()).flatten()
-        surplus = logits.topk(self.active_dims * len(self.texts)).values[-1].item()
+        surplus = logits.topk(self.active_dims_at[state.global_step] * len(self.texts)).values[-1].item()
         self.encoder[0].model.cls.predictions.bias.sub_(surplus)
+        if state.global_step == max(self.active_dims_at):
+            self.scheduler.max_document_regularizer_weight *= self.boost
+            self.scheduler.max_query_regularizer_weight *= self.boost
         logger.info("step %d: bias lowered by %.3f", state.global_step, surplus)
 
 
@@ -232,11 +246,18 @@ def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncode
         save_total_limit=1, logging_steps=20, report_to="none", dataloader_drop_last=True,
         use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
+    scheduler = SpladeRegularizerWeightSchedulerCallback(loss)
     trainer = SparseEncoderTrainer(
-        model=encoder, args=arguments, train_dataset=pairs, loss=loss, evaluator=dev_evaluator(data, 150)
+        model=encoder,
+        args=arguments,
+        train_dataset=pairs,
+        loss=loss,
+        evaluator=dev_evaluator(data, 150),
+        callbacks=[scheduler],
     )
     documents = [text for name in pairs for text in sorted(set(pairs[name]["document"]))[::400]]
-    trainer.add_callback(SharpenHead(encoder, documents, step=args.steps // 2, active_dims=args.sharpen_to))
+    active_dims_at = {args.steps // 2: args.sharpen_to[0], args.steps * 3 // 4: args.sharpen_to[1]}
+    trainer.add_callback(SharpenHead(encoder, documents, scheduler, active_dims_at=active_dims_at, boost=args.boost))
     trainer.train(resume_from_checkpoint=args.resume)
     encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
     encoder.max_seq_length = 256
@@ -284,7 +305,14 @@ def main() -> None:
     parser.add_argument("--query-weight", type=float, default=0.1)
     parser.add_argument("--document-threshold", type=int, default=130)
     parser.add_argument("--query-threshold", type=int, default=24)
-    parser.add_argument("--sharpen-to", type=int, default=110, help="active dims of documents after half of the steps")
+    parser.add_argument(
+        "--sharpen-to",
+        type=int,
+        nargs=2,
+        default=[110, 90],
+        help="active dims of documents at 1/2 and 3/4 of the steps",
+    )
+    parser.add_argument("--boost", type=float, default=5.0, help="of the regulariser's weights in the last quarter")
     parser.add_argument("--resume", metavar="CHECKPOINT", help="continue an interrupted training")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
