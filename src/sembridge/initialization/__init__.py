@@ -54,6 +54,7 @@ def initialize(
         statistics_ids=candidate_ids(source, "all"),
         restore_norms=recipe.restore_norms,
         residual=recipe.residual,
+        draw_order=np.argsort(np.array(target.tokens, dtype=object), kind="stable"),
         seed=recipe.seed,
     )
 

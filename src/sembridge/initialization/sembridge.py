@@ -28,7 +28,7 @@ class BridgedRows:
     Attributes:
         target_ids: (n_bridged,) the tokens that got weights, ascending.
         weights: (n_bridged, n_source).
-        best_similarity: (n_bridged,) cosine to the nearest candidate, before any hub correction.
+        best_similarity: (n_bridged,) the highest cosine in the row's support, without any hub correction.
     """
 
     target_ids: np.ndarray
@@ -46,16 +46,22 @@ def bridged_rows(
     device: str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> BridgedRows:
-    """The sparse weights of every target token outside the overlap that has text and a bridge vector."""
+    """The sparse weights of every target token outside the overlap that has text and a bridge vector.
+
+    Raises:
+        SembridgeError: there is such a token, but no source token with a bridge vector that may lend its row.
+    """
     candidates, source_vectors = _placed(source, candidate_ids(source, recipe.candidates), embed)
-    wanted, target_vectors = _placed(target, np.setdiff1d(target.text_ids, overlap.target_ids), embed)
+    new_ids = np.setdiff1d(target.text_ids, overlap.target_ids)
+    wanted, target_vectors = _placed(target, new_ids, embed)
+    if len(new_ids) and len(candidates) == 0:
+        raise SembridgeError(
+            f"None of the {len(source):,} source tokens can lend its row: the bridge has no vector for any of those "
+            f"that `candidates: {recipe.candidates}` allows. Check that the source encoder's tokenizer is its own, "
+            "give another bridge, or set `candidates: all`."
+        )
     if len(wanted) == 0:
         return BridgedRows(wanted, _no_rows(len(source)), np.zeros(0, np.float32))
-    if len(candidates) == 0:
-        raise SembridgeError(
-            f"None of the {len(source):,} source tokens can lend its row (candidates: {recipe.candidates}); "
-            "check that the source encoder's tokenizer is its own, or set `candidates: all`."
-        )
     twins = _group_twins(source, candidates) if recipe.merge_twins else _no_twins(candidates)
     vectors = _with_hub_term(
         torch.from_numpy(target_vectors),
@@ -161,7 +167,8 @@ def _with_hub_term(
     if neighbours == 0:
         return _HubCorrected(target, source, torch.zeros(len(source)))
     nearest = sparse_weights(source, target, rule=TopKSoftmax(k=neighbours), memory_budget=memory_budget, device=device)
-    hub_term = nearest.similarities.view(len(source), -1).mean(1)
+    # Sorted: the bits of a sum must not depend on the order of the target vocabulary.
+    hub_term = nearest.similarities.view(len(source), -1).double().sort(1).values.mean(1).float()
     ones = torch.ones(len(target), 1)
     return _HubCorrected(torch.cat([target, ones], 1), torch.cat([source, -hub_term[:, None]], 1), hub_term)
 
