@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from sembridge.errors import SembridgeError
 from sembridge.initialization import RowKind
@@ -53,7 +53,10 @@ class Alignment:
         return sorted(parts, key=lambda part: (-part.weight, part.token))
 
     def save(self, folder: Path) -> None:
-        """Writes `alignment.safetensors`: W as CSR under torch's names, `kind` with its legend in the metadata."""
+        """Writes `alignment.safetensors`: W as CSR under torch's names, `kind` with its legend in the metadata.
+
+        The same alignment gives the same bytes.
+        """
         tensors = {
             "crow_indices": self.weights.crow_indices,
             "col_indices": self.weights.col_indices.to(torch.int32),
@@ -67,7 +70,7 @@ class Alignment:
             "kind": json.dumps({str(int(kind)): kind.name.lower() for kind in RowKind}),
             "source_tokens": json.dumps(self.source_tokens, ensure_ascii=False),
         }
-        save_file(tensors, folder / ALIGNMENT_FILE, metadata=metadata)
+        (folder / ALIGNMENT_FILE).write_bytes(_with_sorted_header(save(tensors, metadata)))
 
     @classmethod
     def load(cls, folder: Path) -> "Alignment":
@@ -95,3 +98,12 @@ class Alignment:
             return cls(weights, tensors["kind"].numpy(), tuple(json.loads(metadata["source_tokens"])))
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise SembridgeError(f"{path} is damaged ({error}); run the transfer again.") from None
+
+
+def _with_sorted_header(content: bytes) -> bytes:
+    """The same safetensors file; the library writes several entries of metadata in random order."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    text = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of eight
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
