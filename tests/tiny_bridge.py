@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 # fmt: off
 MEANINGS: Mapping[str, Mapping[str, float]] = {
-    "home": {"dwelling": 1.0}, "house": {"dwelling": 1.0, "building": 0.5}, "집": {"dwelling": 1.0, "building": 0.25},
-    "дом": {"dwelling": 1.0, "building": 0.4}, "school": {"learning": 1.0}, "학교": {"learning": 1.0},
+    "home": {"dwelling": 1.0}, "house": {"dwelling": 1.0, "building": 0.5}, "집": {"dwelling": 1.0, "building": 0.1},
+    "дом": {"dwelling": 1.0, "building": 0.1}, "school": {"learning": 1.0}, "학교": {"learning": 1.0},
     "школа": {"learning": 1.0}, "teacher": {"learning": 0.6, "person": 1.0}, "선생님": {"learning": 0.5, "person": 1.0},
     "учитель": {"learning": 0.6, "person": 1.0}, "student": {"learning": 0.8, "person": 0.6}, "river": {"river": 1.0},
     "강": {"river": 1.0}, "река": {"river": 1.0}, "water": {"river": 0.4, "water": 1.0}, "tree": {"tree": 1.0},
