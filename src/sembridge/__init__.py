@@ -48,7 +48,33 @@ _HOME = {
     "sparse_weights": "weights",
     "transfer": "language_transfer",
 }
-__all__ = sorted(_HOME)
+__all__ = [
+    "Alignment",
+    "Bridge",
+    "Entmax",
+    "Evaluation",
+    "Explainer",
+    "LanguageTransfer",
+    "MissingExtraError",
+    "Origin",
+    "RetrievalData",
+    "SembridgeError",
+    "SparseWeights",
+    "TopKSoftmax",
+    "TransferRecipe",
+    "Vocabulary",
+    "embed_texts",
+    "evaluate",
+    "evaluate_bm25",
+    "load_bridge",
+    "load_encoder",
+    "load_retrieval_data",
+    "load_tokenizer",
+    "match_vocabularies",
+    "read_vocabulary",
+    "sparse_weights",
+    "transfer",
+]
 
 
 def __getattr__(name: str) -> object:
