@@ -94,7 +94,7 @@ Made with {versions}.
 
 def _licence_line(content: CardContent) -> str:
     if is_non_commercial(content.license):
-        return f"**Not for commercial use.** The source encoder's licence, `{content.license}`, carries over to this model."
+        return f"**Not for commercial use.** The source encoder's licence, `{content.license}`, carries over."
     if content.license:
         return f"Licence: `{content.license}`, carried over from the source encoder."
     return "Licence: the source encoder states none that could be read; ask its authors before you use this model."
