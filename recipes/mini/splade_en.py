@@ -226,10 +226,16 @@ class SharpenHead(TrainerCallback):
 
 
 def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncoder:
-    transformer = Transformer(str(folder), transformer_task="fill-mask", max_seq_length=args.train_length)
+    transformer = Transformer(
+        str(folder),
+        transformer_task="fill-mask",
+        max_seq_length=args.train_length,
+        model_kwargs={"dtype": torch.float32},
+    )
     encoder = SparseEncoder(modules=[transformer, EarlyMaxPooling("max")], device="cpu")
     pairs = training_pairs(data)
-    calm_head(encoder, pairs["squadshifts"]["document"][:64], top=2.0, firing=0.004)
+    if args.start is None:
+        calm_head(encoder, pairs["squadshifts"]["document"][:64], top=2.0, firing=0.004)
     loss = SpladeLoss(
         encoder,
         SparseMultipleNegativesRankingLoss(encoder),
@@ -239,14 +245,14 @@ def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncode
         query_regularizer_threshold=args.query_threshold,
     )
     arguments = SparseEncoderTrainingArguments(
-        output_dir=str(folder / "splade"), max_steps=args.steps, per_device_train_batch_size=args.batch,
+        output_dir=str(args.work / "splade"), max_steps=args.steps, per_device_train_batch_size=args.batch,
         learning_rate=args.learning_rate, warmup_steps=0.1, lr_scheduler_type="cosine", bf16=True, seed=args.seed,
         batch_sampler=BatchSamplers.NO_DUPLICATES, multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
         eval_strategy="steps", eval_steps=args.eval_steps, save_strategy="steps", save_steps=args.eval_steps,
         save_total_limit=1, logging_steps=20, report_to="none", dataloader_drop_last=True,
         use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
-    scheduler = SpladeRegularizerWeightSchedulerCallback(loss)
+    scheduler = SpladeRegularizerWeightSchedulerCallback(loss, warmup_ratio=args.regularizer_warmup)
     trainer = SparseEncoderTrainer(
         model=encoder,
         args=arguments,
@@ -255,9 +261,12 @@ def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncode
         evaluator=dev_evaluator(data, 150),
         callbacks=[scheduler],
     )
-    documents = [text for name in pairs for text in sorted(set(pairs[name]["document"]))[::400]]
-    active_dims_at = {args.steps // 2: args.sharpen_to[0], args.steps * 3 // 4: args.sharpen_to[1]}
-    trainer.add_callback(SharpenHead(encoder, documents, scheduler, active_dims_at=active_dims_at, boost=args.boost))
+    if args.sharpen_to:
+        documents = [text for name in pairs for text in sorted(set(pairs[name]["document"]))[::400]]
+        active_dims_at = dict(zip((args.steps // 2, args.steps * 3 // 4), args.sharpen_to, strict=True))
+        trainer.add_callback(
+            SharpenHead(encoder, documents, scheduler, active_dims_at=active_dims_at, boost=args.boost)
+        )
     trainer.train(resume_from_checkpoint=args.resume)
     encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
     encoder.max_seq_length = 256
@@ -308,11 +317,13 @@ def main() -> None:
     parser.add_argument(
         "--sharpen-to",
         type=int,
-        nargs=2,
+        nargs="*",
         default=[110, 90],
-        help="active dims of documents at 1/2 and 3/4 of the steps",
+        help="active dims of documents at 1/2 and 3/4 of the steps; nothing: no cuts",
     )
     parser.add_argument("--boost", type=float, default=5.0, help="of the regulariser's weights in the last quarter")
+    parser.add_argument("--regularizer-warmup", type=float, default=1 / 3)
+    parser.add_argument("--start", type=Path, help="train this encoder further instead of making one")
     parser.add_argument("--resume", metavar="CHECKPOINT", help="continue an interrupted training")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
@@ -320,8 +331,8 @@ def main() -> None:
     random.seed(args.seed)
     torch.manual_seed(args.seed)
 
-    start = args.work / "start"
-    if not (start / "done").exists():
+    start = args.start or args.work / "start"
+    if args.start is None and not (start / "done").exists():
         texts = [text for pairs in training_pairs(args.data).values() for text in set(pairs["document"])]
         start_model(texts, vocabulary_size=args.vocabulary_size, feed_forward=args.feed_forward, folder=start)
         fit_head(start, texts, steps=args.mlm_steps, seed=args.seed)

@@ -6,6 +6,7 @@ Heavy packages are imported inside the commands: `sembridge --help` must not wai
 
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ import click
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sembridge.errors import SembridgeError
 from sembridge.recipes import TransferRecipe
@@ -37,7 +39,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False, soft_wrap=True)
+# No markup, no emoji codes: tokens and texts such as [/INST] or :book: are printed as they are.
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 Source = Annotated[str, typer.Argument(help="English sparse encoder: a hub id, a folder or mini/NAME.")]
 Target = Annotated[str, typer.Argument(help="Tokenizer of the target language: a hub id, a folder or mini/NAME.")]
@@ -146,20 +149,24 @@ def transfer(
     from sembridge import language_transfer, loading
 
     _quiet_loading()
-    safety = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    safety: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     encoder = loading.load_encoder(source, device=device, **safety)
     tokenizer = loading.load_tokenizer(target_tokenizer, trust_remote_code=trust_remote_code)
     if dry_run:
+        tokenizer = language_transfer.output_tokenizer(encoder, tokenizer, recipe)
         vocabularies = language_transfer.compare_vocabularies(encoder, tokenizer, recipe)
-        _print_inspection(_inspect(encoder, tokenizer, vocabularies, recipe, text_file=None), as_json=as_json)
+        _print_inspection(_inspect(encoder, tokenizer, vocabularies, recipe), as_json=as_json)
         return
     needs_bridge = recipe.method == "sembridge"
+    card = loading.read_model_card(source)
     origin = language_transfer.Origin(
         source_encoder=source,
         target_tokenizer=target_tokenizer,
         bridge=bridge if needs_bridge else None,
         language=language or next(iter(loading.read_model_card(target_tokenizer).language), None),
-        license=loading.read_model_card(source).license,
+        license=card.license,
+        license_name=card.license_name,
+        license_link=card.license_link,
     )
     loaded = loading.load_bridge(bridge, device=device, **safety) if needs_bridge else None
     result = language_transfer.transfer(
@@ -196,13 +203,15 @@ def inspect(
 ) -> None:
     """Shows what a transfer would find: overlap, how the tokenizer cuts a text, memory and time."""
     recipe = _recipe(recipe_file, preset=preset)
-    from sembridge import language_transfer, loading
+    from sembridge import inspection, language_transfer, loading
 
     _quiet_loading()
+    content = None if text is None else inspection.read_text(text)
     encoder = loading.load_encoder(source, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     tokenizer = loading.load_tokenizer(target_tokenizer, trust_remote_code=trust_remote_code)
+    tokenizer = language_transfer.output_tokenizer(encoder, tokenizer, recipe)
     vocabularies = language_transfer.compare_vocabularies(encoder, tokenizer, recipe)
-    _print_inspection(_inspect(encoder, tokenizer, vocabularies, recipe, text_file=text), as_json=as_json)
+    _print_inspection(_inspect(encoder, tokenizer, vocabularies, recipe, text=content), as_json=as_json)
 
 
 @app.command(
@@ -273,18 +282,26 @@ def _recipe(path: Path | None, **flags: Any) -> TransferRecipe:
 
 
 def _inspect(
-    encoder: Any, tokenizer: Any, vocabularies: "Vocabularies", recipe: TransferRecipe, *, text_file: Path | None
+    encoder: Any, tokenizer: Any, vocabularies: "Vocabularies", recipe: TransferRecipe, *, text: str | None = None
 ) -> "Inspection":
-    from sembridge.inspection import inspect_transfer, read_text
+    from sembridge.inspection import inspect_transfer
     from sembridge.surgery import check_source_encoder
 
     hidden_size = check_source_encoder(encoder).hidden_size
-    text = None if text_file is None else read_text(text_file)
     return inspect_transfer(vocabularies, tokenizer, recipe, hidden_size=hidden_size, text=text)
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1))
+    print(json.dumps(_without_nan(value), ensure_ascii=False, indent=1, allow_nan=False))
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with None for nan, which stands for "not computed" and is no JSON."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
@@ -339,8 +356,12 @@ def _print_tokens(tokens: "Sequence[TokenExplanation]", *, as_json: bool) -> Non
     if as_json:
         return
     for token in tokens:
-        rows = [(part.token, f"{part.weight:.3f}", f"{part.similarity:.3f}") for part in token.parts]
+        rows = [(part.token, f"{part.weight:.3f}", _figure(part.similarity)) for part in token.parts]
         _print_table(("source token", "weight", "similarity"), rows, title=f"{token.token} ({token.kind})")
+
+
+def _figure(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"
 
 
 def _print_dimensions(text: str, dimensions: "Sequence[Dimension]", *, as_json: bool) -> None:
@@ -365,7 +386,7 @@ def _match_dict(shared: "SharedDimension") -> dict[str, Any]:
 
 
 def _print_demonstration(shown: "Demonstration", name: str) -> None:
-    console.rule(f"[bold]English to {name}", align="left")
+    console.rule(Text(f"English to {name}", style="bold"), align="left")
     _print_counts(
         f"{shown.result.report.n_target:,} {name} tokens by where their rows come from", shown.result.report.counts
     )
@@ -374,11 +395,11 @@ def _print_demonstration(shown: "Demonstration", name: str) -> None:
         [(token.text, _sources(token.parts)) for token in shown.tokens],
         title="\nTen tokens that many entries of the FAQ hold",
     )
-    console.print("\n[bold]Three questions")
+    console.print("\nThree questions", style="bold")
     for answer in shown.answers:
         console.print(f"{answer.question}\n  {'right' if answer.correct else 'wrong'}: {answer.title[:100]}")
         terms = ", ".join(f"{s.token.text} ({_sources(s.token.parts, most=2)})" for s in answer.shared)
-        console.print(f"  shared: {terms}", markup=False)
+        console.print(f"  shared: {terms}")
     _print_evaluations(shown)
     console.print(f"\nWritten to {shown.folder}: a stock SparseEncoder, report.json, alignment.safetensors, README.md")
     console.print(f"Ask it more: sembridge explain {shown.folder} {shown.tokens[0].text if shown.tokens else 'TEXT'}\n")

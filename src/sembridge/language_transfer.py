@@ -18,12 +18,13 @@ import torch
 from sembridge.alignment import Alignment
 from sembridge.bridge import Bridge, bridge_settings, embed_texts
 from sembridge.errors import SembridgeError
+from sembridge.extension import extend_tokenizer, extended_overlap
 from sembridge.initialization import Initialization, RowKind, initialize
 from sembridge.initialization.sembridge import script_of
 from sembridge.model_card import CardContent, write_model_card
 from sembridge.output import write_folder
 from sembridge.recipes import TransferRecipe
-from sembridge.surgery import check_source_encoder, transplant
+from sembridge.surgery import check_source_encoder, check_target_tokenizer, transplant
 from sembridge.vocabulary import MatchKind, Overlap, Vocabulary, match_vocabularies, read_vocabulary
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Origin:
     bridge: str | None = None
     language: str | None = None
     license: str | None = None
+    license_name: str | None = None  # with license "other"
+    license_link: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,18 +140,31 @@ class Vocabularies:
         return counts
 
 
+def output_tokenizer(
+    encoder: "SparseEncoder", target_tokenizer: "PreTrainedTokenizerBase", recipe: TransferRecipe
+) -> "PreTrainedTokenizerBase":
+    """The tokenizer of the encoder to be made: the target's, or the source's with the target's new tokens appended."""
+    if not recipe.extend:
+        return target_tokenizer
+    n_rows = check_source_encoder(encoder).n_rows
+    return extend_tokenizer(encoder.tokenizer, target_tokenizer, first_new_id=n_rows)
+
+
 def compare_vocabularies(
     encoder: "SparseEncoder", target_tokenizer: "PreTrainedTokenizerBase", recipe: TransferRecipe
 ) -> Vocabularies:
-    """Source and target vocabulary with their overlap; refuses an encoder that the surgery does not know.
+    """Source and target vocabulary with their overlap; refuses what the surgery would refuse after the long work.
+
+    `target_tokenizer` is the one that `output_tokenizer` gives.
 
     Raises:
-        SembridgeError: as `surgery.check_source_encoder` and `vocabulary.read_vocabulary`.
+        SembridgeError: as `check_source_encoder` and `check_target_tokenizer` of the surgery, and `read_vocabulary`.
     """
     facts = check_source_encoder(encoder)
     source = read_vocabulary(encoder.tokenizer, n_rows=facts.n_rows)
     target = read_vocabulary(target_tokenizer)
-    overlap = match_vocabularies(source, target, fuzzy=recipe.fuzzy)
+    overlap = (extended_overlap if recipe.extend else match_vocabularies)(source, target, fuzzy=recipe.fuzzy)
+    check_target_tokenizer(encoder, target_tokenizer, n_target=len(target))
     return Vocabularies(source, target, overlap)
 
 
@@ -188,6 +204,7 @@ def transfer(
         raise SembridgeError("Method sembridge needs a bridge; give a multilingual dense encoder, e.g. BAAI/bge-m3.")
     clock = _Clock()
     with clock.stage("vocabularies"):
+        target_tokenizer = output_tokenizer(encoder, target_tokenizer, recipe)
         vocabularies = compare_vocabularies(encoder, target_tokenizer, recipe)
     embed = None
     if bridge is not None and recipe.method == "sembridge":
@@ -245,7 +262,7 @@ def _report(
     return TransferReport(
         source_encoder=origin.source_encoder,
         target_tokenizer=origin.target_tokenizer,
-        bridge=None if bridge is None else {"name": origin.bridge, **bridge},
+        bridge=None if bridge is None else {**bridge, "name": origin.bridge or bridge["name"]},
         language=origin.language,
         n_source=len(vocabularies.source),
         n_target=len(target),
@@ -320,12 +337,14 @@ def _card(report: TransferReport, recipe: TransferRecipe, origin: Origin) -> Car
     changed = {key: value for key, value in recipe.model_dump().items() if value is not None}
     language = f" for {origin.language}" if origin.language else ""
     return CardContent(
-        title=f"{origin.source_encoder.rsplit('/', 1)[-1]}{language}",
+        title=f"{origin.source_encoder.rstrip('/').rsplit('/', 1)[-1]}{language}",
         language=origin.language,
         license=origin.license,
+        license_name=origin.license_name,
+        license_link=origin.license_link,
         source_encoder=origin.source_encoder,
         target_tokenizer=origin.target_tokenizer,
-        bridge=origin.bridge if report.bridge else None,
+        bridge=str(report.bridge["name"]) if report.bridge else None,
         method=f"{recipe.method}, preset {recipe.preset}",
         n_target=report.n_target,
         counts=report.counts,
