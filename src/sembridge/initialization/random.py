@@ -9,10 +9,10 @@ STANDARD_DEVIATION = 0.02  # BERT's own initializer_range
 
 
 def draw(source_rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """(count, d) rows of independent N(0, 0.02^2) values; a single column comes from the source column's N(mean, std^2).
+    """(count, d) rows of independent N(0, 0.02^2) values; a single column is drawn as `draw_univariate` does.
 
-    A column is a bias or static weights. A trained head's biases lie far below zero: under biases near zero nearly every
-    new token would fire for every text, and the baseline would be judged by that and not by its rows.
+    A column is a bias or static weights. A trained head's biases lie far below zero: under biases near zero nearly
+    every new token would fire for every text, and the baseline would be judged by that and not by its rows.
     """
     if source_rows.shape[1] == 1:
         return draw_univariate(source_rows, count, generator)
