@@ -42,11 +42,13 @@ _ENGLISH_RANGES = (
 )
 # First bytes of English characters; 0xE1 is missing because it begins Georgian, Khmer and Korean letters as well.
 _ENGLISH_FIRST_BYTES = frozenset([*range(0xC2, 0xCE), 0xE2, 0xF0])
-_PLAIN_ENGLISH = "".join(
-    chr(code) for code in [*range(0x20, 0x7F), *range(0xC0, 0x250), *range(0x1E00, 0x1F00), *range(0x2013, 0x201E)]
+_PLAIN_ENGLISH = "".join(  # ASCII, quotes, dashes, and letters up to Latin Extended-A; beyond it those with an accent
+    char
+    for char in map(chr, [*range(0x20, 0x7F), *range(0x2013, 0x201E), *range(0xC0, 0x250), *range(0x1E00, 0x1F00)])
+    if ord(char) < 0x180 or not char.isalpha() or unicodedata.normalize("NFD", char) != char
 )
 _ENGLISH_SENTENCES = ("It's  a test, isn't it?\tYes: 3.5 % of U.S. users!", "Zürich's “naïve” café – ‘open’")
-_MIN_OWN_SHARE = 0.1
+_MIN_OWN_SHARE, _MIN_PRODUCED_SHARE = 0.1, 0.5
 _ANYWHERE = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
 
 
@@ -227,25 +229,33 @@ def _check_families(source: _Side, target: _Side) -> None:
 
 def _new_tokens(source: _Side, target: _Side, normalizer: Normalizer | None) -> list[str]:
     """The target's own tokens that the source does not have, in the source's spelling, by target id."""
-    readable = _readable_characters(source)
+    is_readable = _readable_characters(source)
+    texts = target.vocabulary.texts
+    kinds = target.vocabulary.kinds
     absent, own = 0, []
-    for id_, kind in enumerate(target.vocabulary.kinds.tolist()):
-        token = _respell(id_, source, target)
-        if kind not in (TokenKind.TEXT, TokenKind.BYTES) or token in source.id_of:
-            continue
-        absent += 1
-        if _is_own(target.vocabulary, id_, readable) and _survives(target.vocabulary.texts[id_], normalizer):
-            own.append(token)
+    for id_ in np.flatnonzero((kinds == TokenKind.TEXT) | (kinds == TokenKind.BYTES)).tolist():
+        if (token := _respell(id_, source, target)) not in source.id_of:
+            absent += 1
+            own += [(token, texts[id_])] if _is_own(target.vocabulary, id_, is_readable) else []
     if len(own) < _MIN_OWN_SHARE * absent:
         raise SembridgeError(
             f"Only {len(own):,} of {absent:,} tokens that the target tokenizer could add have a character that English "
             "text has not; --extend keeps English as it is and is for languages in another script. Transfer without "
             "--extend."
         )
+    new = [token for token, text in own if text in _normalize(normalizer, text)]  # else no text produces it
+    if len(new) < _MIN_PRODUCED_SHARE * len(own):
+        raise SembridgeError(
+            f"The target tokenizer's normalizer changes {len(own) - len(new):,} of its {len(own):,} own tokens, so no "
+            "text produces them; one that fits the vocabulary was expected. Load the tokenizer with its own settings "
+            "of case and accents."
+        )
     logger.info(
-        "%d tokens are appended, %d of English characters or never produced are not.", len(own), absent - len(own)
+        "%d target tokens are appended; %d of English characters or never produced are not.",
+        len(new),
+        absent - len(new),
     )
-    return own
+    return new
 
 
 def _respell(id_: int, source: _Side, target: _Side) -> str:
@@ -283,11 +293,6 @@ def _is_all_english(text: str) -> bool:
 
 def _is_english(char: str) -> bool:
     return any(first <= ord(char) <= last for first, last in _ENGLISH_RANGES)
-
-
-def _survives(text: str, normalizer: Normalizer | None) -> bool:
-    """Whether normalized text can hold `text`; the spaces that BertNormalizer sets around Han do not matter."""
-    return text in _normalize(normalizer, text)
 
 
 # ---- models
@@ -359,35 +364,43 @@ def _added_tokens(source: _Side, target: _Side, ids: Mapping[str, int], new: Seq
 def _joint_normalizer(source: _Side, target: _Side) -> Normalizer | None:
     """A normalizer that treats plain English as the source's and the target's own letters as the target's.
 
-    Of the source's, the target's, and the target's with lower case, each with letters of English replaced up front
-    where it would treat them otherwise, the one with the fewest replacements.
+    Of the source's, the target's, the target's with lower case, and both in turn, each with letters of English replaced
+    up front where it would treat them otherwise: one that composes decomposed letters as the target's, if there is one,
+    then the one with the fewest replacements.
     """
-    letters = {char for text in target.vocabulary.texts for char in text if _is_own_letter(char)}
-    lower = [part for part in (target.normalizer, normalizers.Lowercase()) if part is not None]
-    bases = [source.normalizer, target.normalizer, normalizers.Sequence(lower)]
-    fitting = [base for base in bases if _agree(base, target.normalizer, letters)]
-    joined = [steps for base in fitting if (steps := _replace_english(base, source.normalizer)) is not None]
-    if not joined:
+    letters = sorted({char for text in target.vocabulary.texts for char in text if _is_own_letter(char)})
+    capitals = [char.upper() for char in letters]
+    decomposed = [unicodedata.normalize("NFD", char) for char in letters]
+    first, second = source.normalizer, target.normalizer
+    candidates: dict[tuple[bool, int, int], list[Normalizer]] = {}
+    for base in (first, second, _in_turn(second, normalizers.Lowercase()), _in_turn(first, second)):
+        steps = _replace_english(base, first)
+        if steps is not None and _agree(base, second, [*letters, *capitals]):
+            candidates[not _agree(base, second, decomposed), len(steps), len(candidates)] = steps
+    if not candidates:
         names = [_name(side.pipeline["normalizer"]) for side in (source, target)]
         raise SembridgeError(
             f"The normalizers of the source tokenizer ({names[0]}) and of the target tokenizer ({names[1]}) cannot be "
             "joined: none treats English as the source's and the target language as the target's. Use a target "
             "tokenizer that keeps case and accents where the source does, or transfer without --extend."
         )
-    steps = min(joined, key=len)
-    return normalizers.Sequence(steps) if len(steps) > 1 else steps[0] if steps else None
+    return _in_turn(*candidates[min(candidates)])
+
+
+def _in_turn(*steps: Normalizer | None) -> Normalizer | None:
+    present = [step for step in steps if step is not None]
+    return normalizers.Sequence(present) if len(present) > 1 else present[0] if present else None
 
 
 def _is_own_letter(char: str) -> bool:
     return not _is_english(char) and unicodedata.category(char)[0] in "LM"
 
 
-def _agree(base: Normalizer | None, target: Normalizer | None, letters: Iterable[str]) -> bool:
-    """Whether `base` treats the letters, their capitals and their decomposed forms as `target`, or composes these."""
-    probes = {form for char in letters for form in (char, char.upper(), unicodedata.normalize("NFD", char))}
+def _agree(base: Normalizer | None, target: Normalizer | None, probes: Iterable[str]) -> bool:
+    """Whether `base` treats all probes as `target`, or at least as `target` treats their composed forms."""
     return all(
         _normalize(base, probe) in (_normalize(target, probe), _normalize(target, unicodedata.normalize("NFC", probe)))
-        for probe in sorted(probes)
+        for probe in probes
     )
 
 
@@ -402,8 +415,7 @@ def _replace_english(base: Normalizer | None, source: Normalizer | None) -> list
         steps.append(normalizers.Replace(Regex(r"(?<=\p{Latin})\p{Mn}+"), ""))
     steps += [normalizers.Replace(Regex(f"[{''.join(group)}]"), letter) for letter, group in letters.items()]
     steps += [base] if base is not None else []
-    joined = normalizers.Sequence(steps)
-    probes = (*_PLAIN_ENGLISH, *_ENGLISH_SENTENCES)
+    joined, probes = _in_turn(*steps), (*_PLAIN_ENGLISH, *_ENGLISH_SENTENCES)
     return steps if all(_normalize(joined, probe) == _normalize(source, probe) for probe in probes) else None
 
 
