@@ -81,7 +81,7 @@ def extend_tokenizer(
         target_tokenizer: tokenizer of the same family for the other language.
         first_new_id: where the new ids begin, by default after the highest id of the source. Give the number of rows
             of an encoder whose matrix has more rows than its tokenizer has ids, so that all of them stay; the ids
-            between get placeholders (`[unused_30522]`) that no text produces.
+            between get placeholders (`[unused_30522]`), which only their own spelling in a Unigram text can produce.
 
     Raises:
         SembridgeError: a tokenizer without fast backend, different or unknown families, normalizers that cannot be
