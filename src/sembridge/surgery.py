@@ -138,6 +138,15 @@ def check_source_encoder(encoder: SparseEncoder) -> SourceFacts:
     )
 
 
+def check_target_tokenizer(encoder: SparseEncoder, target_tokenizer: PreTrainedTokenizerBase, *, n_target: int) -> None:
+    """Nothing, if `transplant` can give `encoder` this tokenizer; for callers with long work before it.
+
+    Raises:
+        SembridgeError: as `transplant` on account of the tokenizer.
+    """
+    _check_target_tokenizer(target_tokenizer, _find_parts(encoder), n_target)
+
+
 def transplant(
     encoder: SparseEncoder, target_tokenizer: PreTrainedTokenizerBase, rows: RowBuilder, *, n_target: int
 ) -> SparseEncoder:
