@@ -23,6 +23,8 @@ class CardContent:
     counts: dict[str, int]
     recipe: dict[str, object]
     versions: dict[str, str]
+    license_name: str | None = None  # with license "other"
+    license_link: str | None = None
 
 
 def write_model_card(folder: Path, content: CardContent) -> None:
@@ -34,6 +36,8 @@ def render_model_card(content: CardContent) -> str:
     data = ModelCardData(
         language=content.language,
         license=content.license,
+        license_name=content.license_name,
+        license_link=content.license_link,
         base_model=_hub_id(content.source_encoder),
         library_name="sentence-transformers",
         pipeline_tag="feature-extraction",
@@ -93,10 +97,11 @@ Made with {versions}.
 
 
 def _licence_line(content: CardContent) -> str:
-    if is_non_commercial(content.license):
-        return f"**Not for commercial use.** The source encoder's licence, `{content.license}`, carries over."
-    if content.license:
-        return f"Licence: `{content.license}`, carried over from the source encoder."
+    name = content.license_name or content.license
+    if is_non_commercial(name):
+        return f"**Not for commercial use.** The source encoder's licence, `{name}`, carries over."
+    if name:
+        return f"Licence: `{name}`, carried over from the source encoder."
     return "Licence: the source encoder states none that could be read; ask its authors before you use this model."
 
 
