@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from sembridge.errors import SembridgeError
@@ -44,6 +45,8 @@ class TextStatistics:
 @dataclass(frozen=True)
 class Estimate:
     """What the initialisation will need; without the bridge's own encoding, which depends on the bridge.
+
+    A method without a bridge encodes nothing and multiplies nothing.
 
     Attributes:
         texts_to_encode: distinct texts the bridge must encode.
@@ -129,20 +132,20 @@ def text_statistics(tokenizer: "PreTrainedTokenizerBase", vocabulary: Vocabulary
 
 def estimate(vocabularies: Vocabularies, recipe: TransferRecipe, *, hidden_size: int, bridge_width: int) -> Estimate:
     """Memory and time of the initialisation, from sizes and a short measurement of this machine."""
-    n_candidates = len(candidate_ids(vocabularies.source, recipe.candidates))
-    n_combined = vocabularies.counts()["to combine"]
-    gflop = 2 * n_candidates * n_combined * bridge_width / 1e9
+    source, target = vocabularies.source, vocabularies.target
+    row_floats = 2 * (len(source) + len(target)) * hidden_size
+    if recipe.method != "sembridge":
+        return Estimate(texts_to_encode=0, similarity_gflop=0.0, seconds=0.0, memory_mb=round(row_floats * 4 / 2**20))
+    candidates = candidate_ids(source, recipe.candidates)
+    combined = np.setdiff1d(target.text_ids, vocabularies.overlap.target_ids)
+    gflop = 2 * len(candidates) * len(combined) * bridge_width / 1e9
     passes = 2 if recipe.hub_neighbours else 1
-    floats = (n_candidates + n_combined) * bridge_width * 2 + (len(vocabularies.source) + len(vocabularies.target)) * (
-        2 * hidden_size
-    )
-    source_texts = {vocabularies.source.texts[i] for i in candidate_ids(vocabularies.source, recipe.candidates)}
-    target_texts = {vocabularies.target.texts[i] for i in vocabularies.target.text_ids}
+    vector_floats = 2 * (len(candidates) + len(combined)) * bridge_width
     return Estimate(
-        texts_to_encode=len(source_texts | target_texts),
+        texts_to_encode=len({source.texts[i] for i in candidates} | {target.texts[i] for i in combined}),
         similarity_gflop=round(gflop, 1),
         seconds=round(passes * gflop / _gflop_per_second(), 1),
-        memory_mb=round(floats * 4 / 2**20 + recipe.memory_budget_mb),
+        memory_mb=round((vector_floats + row_floats) * 4 / 2**20 + recipe.memory_budget_mb),
     )
 
 
