@@ -5,6 +5,7 @@ transpose maps a target-language vector into the English vocabulary.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +23,11 @@ ALIGNMENT_FILE = "alignment.safetensors"
 
 @dataclass(frozen=True)
 class SourcePart:
-    """One source token of a target token: its raw spelling, weight, and cosine (nan on copied rows)."""
+    """One source token of a target token: its raw spelling, weight, and cosine (None on copied rows)."""
 
     token: str
     weight: float
-    similarity: float
+    similarity: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,10 @@ class Alignment:
         columns = self.weights.col_indices[start:end].tolist()
         values = self.weights.values[start:end].tolist()
         cosines = self.weights.similarities[start:end].tolist()
-        parts = [SourcePart(self.source_tokens[c], v, s) for c, v, s in zip(columns, values, cosines, strict=True)]
+        parts = [
+            SourcePart(self.source_tokens[column], value, None if math.isnan(cosine) else cosine)
+            for column, value, cosine in zip(columns, values, cosines, strict=True)
+        ]
         return sorted(parts, key=lambda part: (-part.weight, part.token))
 
     def save(self, folder: Path) -> None:
@@ -95,8 +99,12 @@ class Alignment:
                 n_columns=json.loads(metadata["shape"])[1],
                 similarities=tensors["similarities"],
             )
-            return cls(weights, tensors["kind"].numpy(), tuple(json.loads(metadata["source_tokens"])))
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            weights.validate(allow_empty_rows=True)
+            found = cls(weights, tensors["kind"].numpy(), tuple(json.loads(metadata["source_tokens"])))
+            if (len(found.kinds), len(found.source_tokens)) != (weights.n_rows, weights.n_columns):
+                raise ValueError("names and kinds do not fit the weights")
+            return found
+        except (SafetensorError, SembridgeError, KeyError, TypeError, ValueError, IndexError) as error:
             raise SembridgeError(f"{path} is damaged ({error}); run the transfer again.") from None
 
 

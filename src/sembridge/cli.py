@@ -6,7 +6,6 @@ Heavy packages are imported inside the commands: `sembridge --help` must not wai
 
 import json
 import logging
-import math
 import os
 import signal
 import sys
@@ -292,16 +291,7 @@ def _inspect(
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(_without_nan(value), ensure_ascii=False, indent=1, allow_nan=False))
-
-
-def _without_nan(value: Any) -> Any:
-    """The same with None for nan, which stands for "not computed" and is no JSON."""
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    print(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
 
 
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
@@ -360,8 +350,8 @@ def _print_tokens(tokens: "Sequence[TokenExplanation]", *, as_json: bool) -> Non
         _print_table(("source token", "weight", "similarity"), rows, title=f"{token.token} ({token.kind})")
 
 
-def _figure(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3f}"
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _print_dimensions(text: str, dimensions: "Sequence[Dimension]", *, as_json: bool) -> None:

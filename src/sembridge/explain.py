@@ -70,11 +70,11 @@ class Explainer:
         """
         alignment = Alignment.load(Path(folder))
         encoder = load_encoder(folder, device=device)
-        n_tokens = len(encoder.tokenizer)
-        if n_tokens > alignment.weights.n_rows:
+        n_dimensions = encoder.get_embedding_dimension()
+        if n_dimensions != alignment.weights.n_rows:
             raise SembridgeError(
-                f"{folder}: the tokenizer has {n_tokens:,} tokens but the alignment {alignment.weights.n_rows:,} rows; "
-                "they come from different transfers. Run the transfer again."
+                f"{folder}: the encoder has {n_dimensions:,} dimensions but the alignment {alignment.weights.n_rows:,} "
+                "rows; they come from different transfers. Run the transfer again."
             )
         return cls(encoder, alignment)
 
