@@ -1,0 +1,137 @@
+"""Laws of the model card: it says what the model is, whose licence it carries, and it is valid on the Hub."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from sembridge.model_card import CardContent, is_non_commercial, render_model_card, write_model_card
+
+CONTENT = CardContent(
+    title="splade-v3 for ko",
+    language="ko",
+    license="apache-2.0",
+    source_encoder="naver/splade-v3",
+    target_tokenizer="monologg/kobigbird-bert-base",
+    bridge="BAAI/bge-m3",
+    method="sembridge, preset default",
+    n_target=32_500,
+    counts={"special": 5, "exact": 1200, "combined": 31_295},
+    recipe={"preset": "default", "alpha": 4.0},
+    versions={"python": "3.11.7", "torch": "2.13.0"},
+)
+
+
+def front_matter(content: CardContent) -> dict[str, object]:
+    data: dict[str, object] = ModelCard(render_model_card(content)).data.to_dict()
+    return data
+
+
+def test_the_front_matter_is_what_the_hub_reads() -> None:
+    assert front_matter(CONTENT) == {
+        "language": "ko",
+        "license": "apache-2.0",
+        "base_model": "naver/splade-v3",
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "feature-extraction",
+        "tags": ["sentence-transformers", "sparse-encoder", "sparse", "splade", "sembridge"],
+    }
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    unknown = replace(CONTENT, language=None, license=None, source_encoder="./folder", bridge=None)
+    assert not {"language", "license", "base_model"} & front_matter(unknown).keys()
+    text = render_model_card(unknown)
+    assert "None" not in text
+    assert "| bridge | none |" in text
+    assert "states none that could be read" in text
+
+
+def test_a_language_code_that_yaml_takes_for_a_truth_value_stays_text() -> None:
+    assert front_matter(replace(CONTENT, language="no"))["language"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("name", "base_model"),
+    [
+        ("naver/splade-v3", "naver/splade-v3"),
+        ("mini/splade-en", None),
+        ("./models/splade", None),
+        ("../splade", None),
+        ("~/splade", None),
+        ("/models/splade", None),
+        ("models/splade/", None),
+        ("a/b/c", None),
+        ("splade", None),
+        ("source encoder", None),
+    ],
+)
+def test_only_a_hub_id_is_a_base_model(name: str, base_model: str | None) -> None:
+    assert front_matter(replace(CONTENT, source_encoder=name)).get("base_model") == base_model
+
+
+def test_a_folder_that_looks_like_a_hub_id_is_no_base_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "naver" / "splade-v3").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert "base_model" not in front_matter(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("license_name", "expected"),
+    [
+        ("cc-by-nc-sa-4.0", True),
+        ("CC-BY-NC-4.0", True),
+        ("cc-by-nc-nd-4.0", True),
+        ("apache-2.0", False),
+        ("cc-by-sa-4.0", False),
+        ("ncsa", False),
+        ("mit", False),
+        (None, False),
+    ],
+)
+def test_non_commercial_licences_are_told_from_others(license_name: str | None, expected: bool) -> None:
+    assert is_non_commercial(license_name) is expected
+    text = render_model_card(replace(CONTENT, license=license_name))
+    assert ("**Not for commercial use.**" in text) is expected
+    assert license_name is None or f"`{license_name}`" in text
+
+
+def test_a_licence_of_its_own_name_keeps_name_and_link() -> None:
+    content = replace(CONTENT, license="other", license_name="deepmind-terms", license_link="https://example.org/terms")
+    found = front_matter(content)
+    assert (found["license"], found["license_name"]) == ("other", "deepmind-terms")
+    assert found["license_link"] == "https://example.org/terms"
+    assert "`deepmind-terms`" in render_model_card(content)
+
+
+def test_the_card_says_how_the_model_was_made() -> None:
+    text = render_model_card(CONTENT)
+    for expected in (
+        "# splade-v3 for ko",
+        "vocabulary of 32,500 tokens",
+        "| source encoder | `naver/splade-v3` |",
+        "| target tokenizer | `monologg/kobigbird-bert-base` |",
+        "| bridge | `BAAI/bge-m3` |",
+        "| exact | 1,200 |",
+        "    alpha: 4.0",
+        "python 3.11.7, torch 2.13.0",
+    ):
+        assert expected in text
+    # The page says zero-shot where no training happened, and where nothing of sembridge is needed.
+    assert "zero-shot" in text
+
+
+def test_the_example_in_the_card_is_python() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", render_model_card(CONTENT), re.DOTALL)
+    assert "sembridge" not in code
+    ast.parse(code)
+
+
+def test_the_card_is_the_folder_s_readme_in_utf_8(tmp_path: Path) -> None:
+    write_model_card(tmp_path, replace(CONTENT, title="학교"))
+    assert "# 학교" in (tmp_path / "README.md").read_bytes().decode("utf-8")
