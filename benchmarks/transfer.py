@@ -9,9 +9,10 @@ tokens and the weighted sum of the source rows that have weight. It is timed on 
 
 The three take turns within every repeat, so that a busy machine slows all of them; ratios are medians over repeats.
 On a machine too busy even for that, `--clock processor --threads 1` counts processor seconds in place of wall time.
-Memory is the highest resident size of a fresh process, less what it held before the call (Linux only). Vectors are
-drawn: families of tokens around shared centres, with near ties; `compressed` adds one direction to all, as single words have
-in bge. Writes a Markdown table beside the JSON.
+Memory is the highest resident size of a fresh process, less what it held before the call (Linux only).
+
+Vectors are drawn: families of tokens around shared centres, with near ties; `compressed` adds one direction to all, as
+single words have in bge. Writes a Markdown table beside the JSON.
 """
 
 import argparse
@@ -241,8 +242,8 @@ def main() -> None:
         arguments.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         note = (
             f"`python benchmarks/transfer.py`, alpha {arguments.alpha:g}, dim {arguments.dim}, rows {arguments.width} "
-            f"wide, medians of {arguments.repeats} repeats ({arguments.clock} time) on {record['threads']} threads of {record['processor']}, "
-            f"seed {arguments.seed}.\n"
+            f"wide, medians of {arguments.repeats} repeats ({arguments.clock} time) on {record['threads']} threads of "
+            f"{record['processor']}, seed {arguments.seed}.\n"
             "Versions: " + ", ".join(f"{name} {number}" for name, number in record["versions"].items()) + "."
         )
         arguments.out.with_suffix(".md").write_text(f"{text}\n\n{note}\n", encoding="utf-8")
