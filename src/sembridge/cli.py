@@ -14,13 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sembridge.errors import SembridgeError
+from sembridge.output import check_output_folder, write_failure
 from sembridge.recipes import TransferRecipe
 
 if TYPE_CHECKING:
@@ -53,27 +53,37 @@ AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read pytorch_model.bin of a model that has no safetensors file.")
 ]
 
+INTERRUPTED = 130
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's own, or that of the copy of click inside newer typer
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The `sembridge` program."""
     _set_up()
     try:
-        app(arguments, standalone_mode=False)
-        sys.exit(0)
-    except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except SembridgeError as error:
-        print(f"sembridge: {error}", file=sys.stderr)
-        sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
-        print("sembridge: interrupted; nothing half-written was left behind.", file=sys.stderr)
-        sys.exit(130)
+        code = app(arguments, standalone_mode=False)  # None, or the code of an early exit as after --help
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would complain again
-        sys.exit(1)
+        code = 1
+    except Exception as error:
+        code = _report(error)
+    if code == INTERRUPTED:
+        print("sembridge: interrupted; nothing half-written was left behind.", file=sys.stderr)
+    sys.exit(code or 0)
+
+
+def _report(error: Exception) -> int:
+    """The exit code of a refusal, wrong usage or a full disk, after printing it; any other error is raised again."""
+    if isinstance(error, USAGE_ERROR):
+        error.show()
+        return 2
+    message = str(error) if isinstance(error, SembridgeError) else write_failure(error)
+    if message is None:
+        raise error
+    print(f"sembridge: {message}", file=sys.stderr)
+    return 1
 
 
 def _set_up() -> None:
@@ -141,8 +151,6 @@ def transfer(
         recipe_file, preset=preset, method=method, alpha=alpha, weighting=weighting, fallback=fallback, extend=extend,
         min_similarity=min_similarity, seed=seed, memory_budget_mb=memory_budget_mb,
     )  # fmt: skip
-    from sembridge.output import check_output_folder
-
     if not dry_run:
         check_output_folder(out, overwrite=overwrite)
     from sembridge import language_transfer, loading
@@ -176,7 +184,7 @@ def transfer(
         origin=origin,
         device=device,
         cache_folder=cache,
-        progress=not as_json,
+        progress=sys.stderr.isatty() and not as_json,
     )
     folder = result.save(out, overwrite=overwrite)
     if as_json:
@@ -266,7 +274,7 @@ def demo(
     from sembridge.demo import LANGUAGES, demonstrate
 
     if language not in (*LANGUAGES, "all"):
-        raise click.BadParameter(f"{language!r} is none of {', '.join(LANGUAGES)}, all", param_hint="--language")
+        raise typer.BadParameter(f"{language!r} is none of {', '.join(LANGUAGES)}, all", param_hint="--language")
     _quiet_loading()
     demonstrations = []
     for code in LANGUAGES if language == "all" else [language]:

@@ -57,7 +57,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
         for parent in missing:
             with contextlib.suppress(OSError):  # not made yet, or in use by another process by now
                 parent.rmdir()
-        reason = _write_failure(error)
+        reason = write_failure(error)
         if reason is None:
             raise
         raise SembridgeError(f"{folder} could not be written: {reason}. Nothing was left behind.") from error
@@ -81,7 +81,7 @@ def _replace(partial: Path, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write_failure(error: BaseException) -> str | None:
+def write_failure(error: BaseException) -> str | None:
     """Why a write failed, when the machine and not the program is the reason."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{os.strerror(error.errno)}; free some space or give another place".lower()
