@@ -342,7 +342,8 @@ def combined_case(**settings: Any) -> tuple[Initialization, np.ndarray]:
     """A row of weights .7 and .3, and its (4,) weights."""
     source = vocabulary("[UNK]", *AXES)
     embed = embed_by(AXES | {"하나": [0.4, 0.1, 0.8, 0.19**0.5]})
-    rows = build(source, vocabulary("[UNK]", "하나"), embed, alpha=2, hub_neighbours=0, **settings)
+    settings = {"alpha": 2, "hub_neighbours": 0, "residual": 0.0} | settings
+    rows = build(source, vocabulary("[UNK]", "하나"), embed, **settings)
     return rows, np.array([0.0, 0.3, 0.0, 0.7])
 
 
@@ -457,7 +458,8 @@ def test_mean_rows_are_the_mean_of_the_text_rows() -> None:
 @pytest.mark.parametrize("method", ["random", "univariate", "multivariate"])
 def test_the_seed_decides_over_drawn_rows_and_over_nothing_else(method: str) -> None:
     source_rows = torch.randn(len(SOURCE), 4, generator=torch.Generator().manual_seed(0))
-    first, again, other = (build(SOURCE, TARGET, fallback=method, seed=seed).rows(source_rows) for seed in (1, 1, 2))
+    settings = {"fallback": method, "residual": 0.0}
+    first, again, other = (build(SOURCE, TARGET, **settings, seed=seed).rows(source_rows) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     changed = [i for i in range(len(TARGET)) if not torch.equal(first[i], other[i])]
     assert changed == [TARGET.tokens.index("<E5>")]
@@ -470,7 +472,7 @@ def test_the_seed_decides_over_drawn_rows_and_over_nothing_else(method: str) -> 
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_a_residual_moves_combined_rows_only_and_in_shares_of_variance(share: float) -> None:
     source_rows = torch.randn(len(SOURCE), 4, generator=torch.Generator().manual_seed(0))
-    plain = build(SOURCE, TARGET, fallback="mean").rows(source_rows)
+    plain = build(SOURCE, TARGET, fallback="mean", residual=0.0).rows(source_rows)
     found = build(SOURCE, TARGET, fallback="mean", residual=share).rows(source_rows)
     combined = torch.from_numpy(build(SOURCE, TARGET).kinds == RowKind.COMBINED)
     assert torch.equal(found[~combined], plain[~combined])
