@@ -132,6 +132,15 @@ def test_exit_codes_of_the_process(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_another_process_writes_the_same_bytes(models: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "sembridge.cli", *map(str, transfer(models, tmp_path / "ko", "--json"))]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert strict_json(done.stdout)["n_target"] > 0
+    assert digests(tmp_path / "ko") == digests(models / "ko")
+
+
 INTERRUPTED_WHILE_SAVING = """
 import sys, time
 from sentence_transformers import SparseEncoder
