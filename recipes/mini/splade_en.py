@@ -13,6 +13,7 @@ import collections
 import json
 import logging
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -45,10 +46,10 @@ TRAIN_SETS = ("squadshifts", "tydiqa", "fairytaleqa", "medquad", "qamr")
 DEV_SETS = ("squadshifts", "tydiqa", "fairytaleqa")
 
 
-def training_pairs(data: Path) -> DatasetDict:
+def training_pairs(data: Path, names: Sequence[str] = TRAIN_SETS) -> DatasetDict:
     """One dataset of (query, document) a set, so that a batch's negatives come from the same set and are hard."""
     sets = {}
-    for name in TRAIN_SETS:
+    for name in names:
         queries = read_texts(data / name / "en" / "queries.jsonl.gz")
         documents = read_texts(data / name / "en" / "corpus.jsonl.gz")
         pairs = read_qrels(data / name / "en" / "qrels" / "train.tsv")
@@ -233,7 +234,7 @@ def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncode
         model_kwargs={"dtype": torch.float32},
     )
     encoder = SparseEncoder(modules=[transformer, EarlyMaxPooling("max")], device="cpu")
-    pairs = training_pairs(data)
+    pairs = training_pairs(data, args.sets)
     if args.start is None:
         calm_head(encoder, pairs["squadshifts"]["document"][:64], top=2.0, firing=0.004)
     loss = SpladeLoss(
@@ -322,6 +323,7 @@ def main() -> None:
         help="active dims of documents at 1/2 and 3/4 of the steps; nothing: no cuts",
     )
     parser.add_argument("--boost", type=float, default=5.0, help="of the regulariser's weights in the last quarter")
+    parser.add_argument("--sets", nargs="+", choices=TRAIN_SETS, default=TRAIN_SETS)
     parser.add_argument("--regularizer-warmup", type=float, default=1 / 3)
     parser.add_argument("--start", type=Path, help="train this encoder further instead of making one")
     parser.add_argument("--resume", metavar="CHECKPOINT", help="continue an interrupted training")
