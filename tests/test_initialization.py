@@ -446,6 +446,16 @@ def test_random_rows_know_nothing_of_the_source_rows() -> None:
     assert float(drawn[0].std()) == pytest.approx(0.02, rel=5 / 40_000**0.5)
 
 
+@pytest.mark.parametrize("method", ["random", "univariate", "multivariate"])
+def test_drawn_static_weights_stay_within_the_source_weights(method: str) -> None:
+    source = vocabulary("[UNK]", *(f"word{letter}" for letter in string.ascii_lowercase))
+    target = vocabulary("[UNK]", *(f"слово{i}" for i in range(200)))
+    idf = torch.cat([torch.full((26, 1), 0.1), torch.full((1, 1), 9.0)])  # skewed: a Gaussian goes below zero
+    drawn = build(source, target, method=method).rows(idf)
+    assert drawn.min() >= idf.min()
+    assert drawn.max() <= idf.max()
+
+
 def test_mean_rows_are_the_mean_of_the_text_rows() -> None:
     source_rows = torch.full((len(SOURCE), 2), 1000.0)  # special, unused and byte rows count nothing
     for i, row in zip(SOURCE.text_ids, ([1, 2], [3, 4], [5, 6], [7, 8], [9, 10]), strict=True):

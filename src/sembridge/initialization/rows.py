@@ -73,6 +73,8 @@ class Initialization:
         missing = self._ids(RowKind.FALLBACK)
         if len(missing):
             rows[missing] = self.fallback(statistics, len(missing), generator)
+            if source_rows.shape[1] == 1:  # IDF weights, say, are never negative
+                rows[missing] = rows[missing].clamp(statistics.min(), statistics.max())
         if self.residual > 0 and source_rows.shape[1] > 1:
             self._add_residual(rows, statistics, generator)
         return rows
