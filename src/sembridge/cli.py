@@ -105,6 +105,23 @@ def _quiet_loading() -> None:
     transformers_logging.disable_progress_bar()
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"sembridge {version('sembridge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command(
     epilog="""Examples:
 
@@ -127,6 +144,7 @@ def transfer(
     weighting: Annotated[str | None, typer.Option(help="entmax or softmax-topk.")] = None,
     fallback: Annotated[str | None, typer.Option(help="Rows without usable similarity.")] = None,
     min_similarity: Annotated[float | None, typer.Option(help="Below it a row falls back.")] = None,
+    residual: Annotated[float | None, typer.Option(help="Share of a combined row that is drawn, its own.")] = None,
     extend: Annotated[
         bool | None, typer.Option("--extend", help="Keep the English vocabulary, append new tokens.")
     ] = None,
@@ -149,7 +167,7 @@ def transfer(
     """
     recipe = _recipe(
         recipe_file, preset=preset, method=method, alpha=alpha, weighting=weighting, fallback=fallback, extend=extend,
-        min_similarity=min_similarity, seed=seed, memory_budget_mb=memory_budget_mb,
+        min_similarity=min_similarity, residual=residual, seed=seed, memory_budget_mb=memory_budget_mb,
     )  # fmt: skip
     if not dry_run:
         check_output_folder(out, overwrite=overwrite)
