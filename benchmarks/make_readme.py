@@ -99,7 +99,8 @@ def bundled_section() -> str:
 {encoder}
 
 Bridge: translation of words whose English headword was left out of its training, among all words of the encoder's
-vocabulary ("all": every such target word; "in vocabulary": those that are one token of the target tokenizer):
+vocabulary ("all": every such target word; "in vocabulary": those that are one token of the target tokenizer; "trained on":
+the same for words that were in its training, which is what most tokens of a transfer are):
 
 {bridge}
 
