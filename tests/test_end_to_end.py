@@ -45,7 +45,7 @@ def test_the_job_works_over_other_tokenizer_families(family: str) -> None:
 def test_the_demo_shows_its_work(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sembridge.cli", "demo", "--language", "ko", "--out", str(tmp_path / "demo")]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    for expected in ("Ten tokens", "Three questions", MEASURE, "untouched English encoder", "BM25", "Written to"):
+    for expected in ("Ten words", "Three questions", MEASURE, "untouched English encoder", "BM25", "Written to"):
         assert expected in shown
     folder = tmp_path / "demo" / "splade-ko"
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))

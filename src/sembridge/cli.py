@@ -53,6 +53,7 @@ AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read pytorch_model.bin of a model that has no safetensors file.")
 ]
 
+TEXT_COLUMNS = ("made of", "English tokens it is made of")
 INTERRUPTED = 130
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's own, or that of the copy of click inside newer typer
 
@@ -323,7 +324,7 @@ def _print_json(value: object) -> None:
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
     for position, name in enumerate(header):
-        table.add_column(name, justify="left" if position == 0 else "right", overflow="fold")
+        table.add_column(name, justify="left" if position == 0 or name in TEXT_COLUMNS else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(table)
@@ -409,7 +410,7 @@ def _print_demonstration(shown: "Demonstration", name: str) -> None:
     _print_table(
         ("token", "English tokens it is made of"),
         [(token.text, _sources(token.parts)) for token in shown.tokens],
-        title="\nTen tokens that many entries of the FAQ hold",
+        title="\nTen words of the FAQ that the bridge is surest of (report.json lists the least certain)",
     )
     console.print("\nThree questions", style="bold")
     for answer in shown.answers:

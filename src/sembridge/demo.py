@@ -58,7 +58,7 @@ def demonstrate(language: str, out: Path, *, progress: bool = False) -> Demonstr
     folder = result.save(out / f"splade-{language}", overwrite=True)
     explainer = Explainer(result.encoder, result.alignment)
     answers = list(_answers(explainer, data, evaluations["SemBridge, zero-shot"]))
-    return Demonstration(language, folder, result, _frequent_tokens(explainer, data), answers, evaluations)
+    return Demonstration(language, folder, result, _surest_words(explainer, data), answers, evaluations)
 
 
 def _answers(explainer: Explainer, data: RetrievalData, evaluation: Evaluation) -> Iterator[Answer]:
@@ -72,11 +72,16 @@ def _answers(explainer: Explainer, data: RetrievalData, evaluation: Evaluation) 
             )
 
 
-def _frequent_tokens(explainer: Explainer, data: RetrievalData, *, count: int = 10) -> list[TokenExplanation]:
-    """The combined tokens of two or more characters that most documents of the FAQ hold."""
+def _surest_words(explainer: Explainer, data: RetrievalData, *, count: int = 10) -> list[TokenExplanation]:
+    """The combined tokens of two or more characters, in two or more entries, that lie nearest to a source token."""
     encodings = explainer.encoder.tokenizer(list(data.corpus.values()), add_special_tokens=False)["input_ids"]
-    documents_with = Counter(token_id for encoding in encodings for token_id in set(encoding))
-    kinds = explainer.alignment.kinds
-    combined = [(n, i) for i, n in documents_with.items() if kinds[i] == RowKind.COMBINED]
-    words = [(n, i) for n, i in combined if len(explainer.vocabulary.texts[i]) > 1]
-    return [explainer.token(i) for _, i in sorted(words, key=lambda item: (-item[0], item[1]))[:count]]
+    n_entries = Counter(token_id for encoding in encodings for token_id in set(encoding))
+    kinds, texts = explainer.alignment.kinds, explainer.vocabulary.texts
+    tokens = [
+        explainer.token(i) for i, n in n_entries.items() if n > 1 and kinds[i] == RowKind.COMBINED and len(texts[i]) > 1
+    ]
+    return sorted(tokens, key=lambda token: (-_nearest(token), token.token_id))[:count]
+
+
+def _nearest(token: TokenExplanation) -> float:
+    return max(part.similarity or 0.0 for part in token.parts)
