@@ -5,7 +5,7 @@
 The bridge is tested on the headwords of the dictionaries that its recipe leaves out of training: for a target word, is
 one of its English headwords the nearest (top 1), or among the five nearest, of all words of the encoder's vocabulary?
 Only headwords of that vocabulary count, since the bridge chooses among its tokens. `all` lets every target word count,
-`in vocabulary` those that are one token of the target tokenizer; `trained on` are a fifth of the other headwords' words.
+`in vocabulary` those that are one token of the target tokenizer; `trained on` are a fifth of the others.
 """
 
 import argparse
