@@ -142,7 +142,8 @@ def test_another_process_writes_the_same_bytes(models: Path, tmp_path: Path) -> 
 
 
 INTERRUPTED_WHILE_SAVING = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, say of a CI, starts deaf to it
 from sentence_transformers import SparseEncoder
 save = SparseEncoder.save_pretrained
 def save_slowly(self, *args, **kwargs):
