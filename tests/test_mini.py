@@ -94,7 +94,7 @@ def test_the_bridge_translates_everyday_words(language: str) -> None:
     found = [
         english in {candidates[j] for j in row} for english, row in zip(WORDS[language].values(), nearest, strict=True)
     ]
-    expected = 2 if language == "ar" else 4  # the Arabic dictionary is the smallest; its words are mostly several pieces
+    expected = 2 if language == "ar" else 4  # the smallest dictionary, and words of several pieces
     assert sum(found) >= expected, dict(zip(WORDS[language], found, strict=True))
 
 
