@@ -53,7 +53,7 @@ def zero_shot_section(name: str, title: str) -> str:
     return f"""## {title}
 
 `python benchmarks/zero_shot.py --split {s["split"]} ...`: {MEASURE} of `{s["source"]}` moved through `{s["bridge"]}`; at most
-{s["queries"]} queries and {s["documents"]} documents a set (seed {s["seed"]}); drawn initialisations are means over {s["seeds"]} seeds;
+{s["queries"]} queries and {s["documents"]} documents a set (seed {s["seed"]}); drawn initialisations: {"one seed" if s["seeds"] == 1 else f"means over {s['seeds']} seeds"};
 BM25 over the target tokenizer's tokens.{" Encoded under bfloat16 autocast." if s["bf16"] else ""}
 
 {zero_shot_table(result)}
