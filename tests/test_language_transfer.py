@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,10 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tiny import (
     ENGLISH_TEXTS,
     FAMILIES,
+    HEADS,
     OVERLAP_TEXTS,
     TARGET_TEXTS,
+    encode_without_sembridge,
     permutation,
     tiny_encoder,
     tiny_inference_free,
@@ -37,14 +37,6 @@ from sembridge.language_transfer import LanguageTransfer, Origin, compare_vocabu
 from sembridge.recipes import PRESETS, TransferRecipe
 from sembridge.surgery import check_source_encoder
 
-HEADS = (
-    "BertForMaskedLM",
-    "DistilBertForMaskedLM",
-    "RobertaForMaskedLM",
-    "XLMRobertaForMaskedLM",
-    "MPNetForMaskedLM",
-    "ModernBertForMaskedLM",
-)
 # Every head meets every family; tied, untied and Router models each meet every head and every family.
 KINDS = ("tied", "untied", "router")
 CASES = [(h, f, KINDS[(i + j) % 3]) for i, h in enumerate(HEADS) for j, f in enumerate(FAMILIES)]
@@ -306,38 +298,13 @@ def test_a_text_encodes_the_same_alone_and_in_a_padded_batch() -> None:
 
 # --- saved and loaded ----------------------------------------------------------------------------------------------
 
-RELOAD_WITHOUT_SEMBRIDGE = """
-import json, sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "sembridge":
-            raise ImportError("blocked")
-sys.meta_path.insert(0, Blocker())
-try:
-    import sembridge
-except ImportError:
-    pass
-else:
-    sys.exit("the blocker does not block")
-import torch
-from sentence_transformers import SparseEncoder
-job = json.loads(sys.stdin.read())
-for folder in job["folders"]:
-    encoder = SparseEncoder(folder, device="cpu", local_files_only=True)
-    vectors = [encoder.encode_query(job["texts"]), encoder.encode_document(job["texts"])]
-    torch.save(torch.stack([vector.to_dense() for vector in vectors]), folder + ".pt")
-"""
-
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Path]:
     """The folder of every case, and its vectors of a process without sembridge in a file beside it."""
     root = tmp_path_factory.mktemp("saved")
     folders = {case: transferred(case).save(root / "-".join(case)) for case in CASES}
-    job = json.dumps({"folders": [str(folder) for folder in folders.values()], "texts": TARGET_TEXTS})
-    command = [sys.executable, "-I", "-c", RELOAD_WITHOUT_SEMBRIDGE]
-    result = subprocess.run(command, input=job, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    encode_without_sembridge(folders.values(), TARGET_TEXTS)
     return folders
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,9 +24,11 @@ from sentence_transformers.sparse_encoder.modules import (
 from tiny import (
     ENGLISH_TEXTS,
     FAMILIES,
+    HEADS,
     MAX_POSITIONS,
     OVERLAP_TEXTS,
     TARGET_TEXTS,
+    encode_without_sembridge,
     permutation,
     tiny_encoder,
     tiny_inference_free,
@@ -41,41 +41,11 @@ from transformers import BertModel, BertTokenizer, PreTrainedTokenizerBase, PreT
 from sembridge.errors import SembridgeError
 from sembridge.surgery import check_source_encoder, transplant
 
-HEADS = (
-    "BertForMaskedLM",
-    "DistilBertForMaskedLM",
-    "RobertaForMaskedLM",
-    "XLMRobertaForMaskedLM",
-    "MPNetForMaskedLM",
-    "ModernBertForMaskedLM",
-)
 POSITIONS_FOLLOW_PAD = ("RobertaForMaskedLM", "XLMRobertaForMaskedLM", "MPNetForMaskedLM")
 
 over_heads = pytest.mark.parametrize("head", HEADS)
 over_families = pytest.mark.parametrize("family", FAMILIES)
 over_tying = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-
-RELOAD_WITHOUT_SEMBRIDGE = """
-import json, sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "sembridge":
-            raise ImportError("blocked")
-sys.meta_path.insert(0, Blocker())
-try:
-    import sembridge
-except ImportError:
-    pass
-else:
-    sys.exit("the blocker does not block")
-import torch
-from sentence_transformers import SparseEncoder
-job = json.loads(sys.stdin.read())
-for folder in job["folders"]:
-    encoder = SparseEncoder(folder, device="cpu", local_files_only=True)
-    vectors = [encoder.encode_query(job["texts"]), encoder.encode_document(job["texts"])]
-    torch.save(torch.stack([vector.to_dense() for vector in vectors]), folder + "/vectors.pt")
-"""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -482,11 +452,8 @@ def reloaded(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, tuple[Path, 
         encoder = transplant(source, tokenizer, random_rows(len(tokenizer)), n_target=len(tokenizer))
         encoder.save_pretrained(str(folders[head, kind, family]), create_model_card=False)
         encoders[head, kind, family] = encoder
-    job = json.dumps({"folders": [str(folder) for folder in folders.values()], "texts": TARGET_TEXTS})
-    command = [sys.executable, "-I", "-c", RELOAD_WITHOUT_SEMBRIDGE]
-    result = subprocess.run(command, input=job, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return {case: (folders[case], encoders[case], torch.load(folders[case] / "vectors.pt")) for case in RELOADED}
+    encode_without_sembridge(folders.values(), TARGET_TEXTS)
+    return {case: (folders[case], encoders[case], torch.load(f"{folders[case]}.pt")) for case in RELOADED}
 
 
 @over_reloaded

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +23,14 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import BertTokenizer, PreTrainedTokenizerBase, RobertaTokenizer, XLMRobertaTokenizer
 
 FAMILIES = ("wordpiece", "bpe", "unigram")
+HEADS = (
+    "BertForMaskedLM",
+    "DistilBertForMaskedLM",
+    "RobertaForMaskedLM",
+    "XLMRobertaForMaskedLM",
+    "MPNetForMaskedLM",
+    "ModernBertForMaskedLM",
+)
 
 # fmt: off
 ENGLISH_WORDS = (
@@ -209,3 +221,34 @@ def _randomize(model: torch.nn.Module) -> None:
             parameter.copy_(1 + 0.1 * torch.randn_like(parameter))
         else:
             parameter.copy_(0.3 * torch.randn_like(parameter))
+
+
+RELOAD_WITHOUT_SEMBRIDGE = """
+import json, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "sembridge":
+            raise ImportError("blocked")
+sys.meta_path.insert(0, Blocker())
+try:
+    import sembridge
+except ImportError:
+    pass
+else:
+    sys.exit("the blocker does not block")
+import torch
+from sentence_transformers import SparseEncoder
+job = json.loads(sys.stdin.read())
+for folder in job["folders"]:
+    encoder = SparseEncoder(folder, device="cpu", local_files_only=True)
+    vectors = [encoder.encode_query(job["texts"]), encoder.encode_document(job["texts"])]
+    torch.save(torch.stack([vector.to_dense() for vector in vectors]), folder + ".pt")
+"""
+
+
+def encode_without_sembridge(folders: Iterable[Path], texts: Sequence[str]) -> None:
+    """Writes FOLDER.pt beside every folder: query and document vectors from a process that cannot import sembridge."""
+    job = json.dumps({"folders": [str(folder) for folder in folders], "texts": list(texts)})
+    command = [sys.executable, "-I", "-c", RELOAD_WITHOUT_SEMBRIDGE]
+    result = subprocess.run(command, input=job, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
