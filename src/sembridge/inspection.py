@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sembridge.errors import SembridgeError
-from sembridge.initialization.sembridge import candidate_ids, script_of
+from sembridge.initialization.sembridge import candidate_ids, script_of, token_script
 from sembridge.language_transfer import Vocabularies
 from sembridge.recipes import TransferRecipe
 from sembridge.vocabulary import TokenKind, Vocabulary
@@ -160,6 +160,4 @@ def _gflop_per_second(size: int = 1024) -> float:
 
 def _token_scripts(vocabulary: Vocabulary) -> dict[str, int]:
     """Target tokens by the script of their first letter; `other` holds digits, punctuation and bytes."""
-    first = (text[0] if text and text[0].isalpha() else "" for text in vocabulary.texts)
-    counts = Counter(script_of(letter).lower() if letter else "other" for letter in first)
-    return dict(counts.most_common())
+    return dict(Counter(map(token_script, vocabulary.texts)).most_common())

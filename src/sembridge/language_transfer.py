@@ -1,5 +1,6 @@
 """The whole operation: an English sparse encoder, a target tokenizer and a bridge become a target-language encoder."""
 
+import json
 import logging
 import platform
 import time
@@ -20,7 +21,7 @@ from sembridge.bridge import Bridge, bridge_settings, embed_texts
 from sembridge.errors import SembridgeError
 from sembridge.extension import extend_tokenizer, extended_overlap
 from sembridge.initialization import Initialization, RowKind, initialize
-from sembridge.initialization.sembridge import script_of
+from sembridge.initialization.sembridge import token_script
 from sembridge.model_card import CardContent, write_model_card
 from sembridge.output import write_folder
 from sembridge.recipes import TransferRecipe
@@ -112,8 +113,6 @@ class LanguageTransfer:
         return write_folder(Path(folder), self._write, overwrite=overwrite)
 
     def _write(self, folder: Path) -> None:
-        import json
-
         self.encoder.save_pretrained(str(folder), create_model_card=False)
         self.alignment.save(folder)
         text = json.dumps(self.report.to_dict(), indent=1, ensure_ascii=False)
@@ -286,8 +285,7 @@ def _count_scripts(target: Vocabulary, kinds: np.ndarray) -> dict[str, dict[str,
     """Rows a kind by the script of the token's first letter; `other` holds digits, punctuation and bytes."""
     counts: dict[str, Counter[str]] = {}
     for text, kind in zip(target.texts, kinds.tolist(), strict=True):
-        script = script_of(text[0]).lower() if text and text[0].isalpha() else "other"
-        counts.setdefault(script, Counter())[RowKind(kind).name.lower()] += 1
+        counts.setdefault(token_script(text), Counter())[RowKind(kind).name.lower()] += 1
     return {script: dict(count) for script, count in sorted(counts.items(), key=lambda item: -item[1].total())}
 
 
@@ -334,7 +332,6 @@ def _input_embedding(encoder: "SparseEncoder") -> torch.Tensor:
 
 
 def _card(report: TransferReport, recipe: TransferRecipe, origin: Origin) -> CardContent:
-    changed = {key: value for key, value in recipe.model_dump().items() if value is not None}
     language = f" for {origin.language}" if origin.language else ""
     return CardContent(
         title=f"{origin.source_encoder.rstrip('/').rsplit('/', 1)[-1]}{language}",
@@ -348,6 +345,6 @@ def _card(report: TransferReport, recipe: TransferRecipe, origin: Origin) -> Car
         method=f"{recipe.method}, preset {recipe.preset}",
         n_target=report.n_target,
         counts=report.counts,
-        recipe=changed,
+        recipe=recipe.model_dump(),
         versions=report.versions,
     )

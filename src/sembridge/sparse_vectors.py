@@ -33,18 +33,9 @@ def encode_corpus(
         SembridgeError: no texts, a batch size below 1, or weights that are not finite.
     """
 
-    def encode(batch: list[str]) -> "Tensor":
-        vectors: Tensor = encoder.encode_document(
-            batch,
-            batch_size=len(batch),
-            max_active_dims=max_active_dims,
-            convert_to_sparse_tensor=False,
-            save_to_cpu=True,
-            show_progress_bar=False,
-        )
-        return vectors
-
-    return _encode(encode, encoder, texts, batch_size, "Encoding documents" if progress else None)
+    return _encode(
+        encoder.encode_document, encoder, texts, batch_size, max_active_dims, "Encoding documents" if progress else None
+    )
 
 
 def encode_queries(
@@ -57,18 +48,9 @@ def encode_queries(
 ) -> csr_array:
     """(n_texts, n_dims) float32 query vectors; as `encode_corpus`, through the encoder's query side and prompt."""
 
-    def encode(batch: list[str]) -> "Tensor":
-        vectors: Tensor = encoder.encode_query(
-            batch,
-            batch_size=len(batch),
-            max_active_dims=max_active_dims,
-            convert_to_sparse_tensor=False,
-            save_to_cpu=True,
-            show_progress_bar=False,
-        )
-        return vectors
-
-    return _encode(encode, encoder, texts, batch_size, "Encoding queries" if progress else None)
+    return _encode(
+        encoder.encode_query, encoder, texts, batch_size, max_active_dims, "Encoding queries" if progress else None
+    )
 
 
 def flops(query_vectors: csr_array, document_vectors: csr_array) -> float:
@@ -88,12 +70,14 @@ def active_counts(vectors: csr_array) -> NDArray[np.int64]:
 
 
 def _encode(
-    encode: "Callable[[list[str]], Tensor]",
+    encode: "Callable[..., Tensor]",
     encoder: "SparseEncoder",
     texts: Sequence[str],
     batch_size: int,
+    max_active_dims: int | None,
     progress_label: str | None,
 ) -> csr_array:
+    """Vectors by `encode`, the encoder's own way for documents or for queries."""
     if batch_size < 1:
         raise SembridgeError(f"batch_size is {batch_size}: expected 1 or more.")
     if not texts:
@@ -103,7 +87,15 @@ def _encode(
     for batch in _with_progress(_batches(encoder, texts, order, batch_size), len(texts), progress_label):
         batch_texts = [texts[position] for position in batch]
         # Dense on the way: a batch becomes CSR in one pass, while torch would stack one sparse tensor a text.
-        block = csr_array(encode(batch_texts).float().numpy())
+        vectors = encode(
+            batch_texts,
+            batch_size=len(batch_texts),
+            max_active_dims=max_active_dims,
+            convert_to_sparse_tensor=False,
+            save_to_cpu=True,
+            show_progress_bar=False,
+        )
+        block = csr_array(vectors.float().numpy())
         _check_finite(block, batch_texts)
         blocks.append(block)
     return vstack(blocks, format="csr")[np.argsort(order)]

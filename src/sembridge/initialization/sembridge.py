@@ -120,6 +120,11 @@ def script_of(character: str) -> str:
     return unicodedata.name(character, "UNNAMED").split(" ", 1)[0]
 
 
+def token_script(text: str) -> str:
+    """The script of a token's first letter in lower case; `other` for digits, punctuation and tokens without text."""
+    return script_of(text[0]).lower() if text and text[0].isalpha() else "other"
+
+
 @dataclass(frozen=True, eq=False)
 class _Twins:
     """Candidates of one text (up to case): `first` is the position of the one whose text stands for the group in the
