@@ -108,7 +108,9 @@ def test_sembridge_and_its_baselines_do_not_know_each_other() -> None:
         assert imported <= {"initialization.rows", *(() if method == "sembridge" else ("initialization.gaussian",))}
 
 
-@pytest.mark.parametrize("name", ["cli", "recipes", "errors", "__init__"])
+@pytest.mark.parametrize(
+    "name", ["recipes", "errors", "__init__", *(f"cli/{path.stem}" for path in (PACKAGE / "cli").glob("*.py"))]
+)
 def test_the_command_line_starts_without_heavy_imports(name: str) -> None:
     """At the top of the file, that is: the guard of a fast --help, which test_cli measures."""
     tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))

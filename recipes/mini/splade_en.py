@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from datasets import Dataset, DatasetDict
 from development_data import compact_json, read_qrels, read_texts
+from roberta_start import start_roberta
 from sentence_transformers import SparseEncoder, SparseEncoderTrainer, SparseEncoderTrainingArguments
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers, MultiDatasetBatchSamplers
@@ -28,6 +29,7 @@ from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesR
 from sentence_transformers.sparse_encoder.modules import SpladePooling
 from transformers import (
     AutoModel,
+    AutoModelForMaskedLM,
     AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
@@ -147,7 +149,7 @@ def start_model(texts: list[str], *, vocabulary_size: int, feed_forward: int, fo
 
 def fit_head(folder: Path, texts: list[str], *, steps: int, seed: int) -> None:
     """A short masked-language-model training: it teaches the new head to name words."""
-    model, tokenizer = BertForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = AutoModelForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     chosen = random.sample(texts, min(len(texts), 48 * steps))
     dataset = Dataset.from_dict({"text": chosen}).map(
         lambda batch: tokenizer(batch["text"], truncation=True, max_length=112), batched=True, remove_columns=["text"]
@@ -173,10 +175,17 @@ def calm_head(encoder: SparseEncoder, texts: list[str], *, top: float, firing: f
     n_firing = max(1, round(firing * logits.shape[1]))
     threshold = logits.topk(n_firing, dim=1).values[:, -1].mean().item()
     scale = top / (logits.max(1).values.mean().item() - threshold)
-    head = model.cls.predictions
-    head.transform.LayerNorm.weight.mul_(scale)
-    head.transform.LayerNorm.bias.mul_(scale)
-    head.bias.sub_(threshold).mul_(scale)
+    norm, bias = head_parts(model)
+    norm.weight.mul_(scale)
+    norm.bias.mul_(scale)
+    bias.sub_(threshold).mul_(scale)
+
+
+def head_parts(model: torch.nn.Module) -> tuple[torch.nn.LayerNorm, torch.nn.Parameter]:
+    """The layer norm before the decoder, and the decoder's bias, of a BERT or a RoBERTa."""
+    if hasattr(model, "lm_head"):
+        return model.lm_head.layer_norm, model.lm_head.bias
+    return model.cls.predictions.transform.LayerNorm, model.cls.predictions.bias
 
 
 class EarlyMaxPooling(SpladePooling):
@@ -219,7 +228,7 @@ class SharpenHead(TrainerCallback):
         self.encoder.train()
         logits = torch.expm1(vectors.float()).flatten()
         surplus = logits.topk(self.active_dims_at[state.global_step] * len(self.texts)).values[-1].item()
-        self.encoder[0].model.cls.predictions.bias.sub_(surplus)
+        head_parts(self.encoder[0].model)[1].sub_(surplus)
         if state.global_step == max(self.active_dims_at):
             self.scheduler.max_document_regularizer_weight *= self.boost
             self.scheduler.max_query_regularizer_weight *= self.boost
@@ -303,6 +312,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="scratch folder; a finished stage there is reused")
+    parser.add_argument("--roberta-from", type=Path, help="make a RoBERTa of this BERT's layers instead of MiniLM's")
+    parser.add_argument("--layers", type=int, nargs="+", default=[0, 2, 5], help="with --roberta-from")
     parser.add_argument("--vocabulary-size", type=int, default=12_000)
     parser.add_argument("--feed-forward", type=int, default=768)
     parser.add_argument("--mlm-steps", type=int, default=250)
@@ -336,7 +347,10 @@ def main() -> None:
     start = args.start or args.work / "start"
     if args.start is None and not (start / "done").exists():
         texts = [text for pairs in training_pairs(args.data).values() for text in set(pairs["document"])]
-        start_model(texts, vocabulary_size=args.vocabulary_size, feed_forward=args.feed_forward, folder=start)
+        if args.roberta_from:
+            start_roberta(args.roberta_from, args.layers, texts, vocabulary_size=args.vocabulary_size, folder=start)
+        else:
+            start_model(texts, vocabulary_size=args.vocabulary_size, feed_forward=args.feed_forward, folder=start)
         fit_head(start, texts, steps=args.mlm_steps, seed=args.seed)
         (start / "done").touch()
     encoder = train(start, args.data, args=args)

@@ -1,0 +1,77 @@
+"""`sembridge demo`: the main job on the bundled models."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from sembridge.cli.printing import console, print_counts, print_table, sources_text
+from sembridge.cli.program import app, quiet_loading
+
+if TYPE_CHECKING:
+    from sembridge.demo import Demonstration
+
+
+@app.command(
+    epilog="""Example:
+
+`sembridge demo --language all`"""
+)
+def demo(
+    language: Annotated[str, typer.Option(help="ar, zh, hi, ko, ru, or all.")] = "ko",
+    out: Annotated[Path, typer.Option(help="Folder for the transferred encoders.")] = Path("sembridge-demo"),
+) -> None:
+    """Transfers the bundled English encoder, searches a bundled FAQ with it and compares; offline, on the CPU."""
+    from sembridge.demo import LANGUAGES, demonstrate
+
+    if language not in (*LANGUAGES, "all"):
+        raise typer.BadParameter(f"{language!r} is none of {', '.join(LANGUAGES)}, all", param_hint="--language")
+    quiet_loading()
+    demonstrations = []
+    for code in LANGUAGES if language == "all" else [language]:
+        demonstrations.append(demonstrate(code, out))
+        _print_demonstration(demonstrations[-1], LANGUAGES[code])
+    if len(demonstrations) > 1:
+        _print_comparison(demonstrations)
+
+
+def _print_demonstration(shown: "Demonstration", name: str) -> None:
+    console.rule(Text(f"English to {name}", style="bold"), align="left")
+    print_counts(
+        f"{shown.result.report.n_target:,} {name} tokens by where their rows come from", shown.result.report.counts
+    )
+    print_table(
+        ("token", "English tokens it is made of"),
+        [(token.text, sources_text(token.parts)) for token in shown.tokens],
+        title="\nTen words of the FAQ that the bridge is surest of (report.json lists the least certain)",
+    )
+    console.print("\nThree questions", style="bold")
+    for answer in shown.answers:
+        console.print(f"{answer.question}\n  {'right' if answer.correct else 'wrong'}: {answer.title[:100]}")
+        terms = ", ".join(f"{s.token.text} ({sources_text(s.token.parts, most=2)})" for s in answer.shared)
+        console.print(f"  shared: {terms}")
+    _print_evaluations(shown)
+    console.print(f"\nWritten to {shown.folder}: a stock SparseEncoder, report.json, alignment.safetensors, README.md")
+    console.print(f"Ask it more: sembridge explain {shown.folder} {shown.tokens[0].text if shown.tokens else 'TEXT'}\n")
+
+
+def _print_evaluations(shown: "Demonstration") -> None:
+    first = next(iter(shown.evaluations.values()))
+    measure = next(iter(first.measures))
+    rows = [
+        (name, f"{e.measures[measure]:.3f}", "" if e.document_active_dims is None else f"{e.document_active_dims:.0f}")
+        for name, e in shown.evaluations.items()
+    ]
+    title = f"\nSearching {first.n_documents} entries with {first.n_queries} queries"
+    print_table(("", measure, "active dims a document"), rows, title=title)
+
+
+def _print_comparison(demonstrations: "Sequence[Demonstration]") -> None:
+    systems = list(demonstrations[0].evaluations)
+    measure = next(iter(demonstrations[0].evaluations[systems[0]].measures))
+    rows = [
+        (d.language, *(f"{d.evaluations[system].measures[measure]:.3f}" for system in systems)) for d in demonstrations
+    ]
+    print_table((measure, *systems), rows, title="All languages")

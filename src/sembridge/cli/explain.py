@@ -1,0 +1,90 @@
+"""`sembridge explain`: the English tokens behind a token, a text or a match."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sembridge.cli.options import Device, Json
+from sembridge.cli.printing import figure_text, print_json, print_table, sources_text
+from sembridge.cli.program import app, quiet_loading
+
+if TYPE_CHECKING:
+    from sembridge.explain import Dimension, SharedDimension, TokenExplanation
+
+
+@app.command(
+    epilog="""Examples:
+
+`sembridge explain splade-ko 학교`
+
+`sembridge explain splade-ko "학교는 몇 시에 시작하나요?" --document "수업은 아홉 시에 시작합니다."`"""
+)
+def explain(
+    folder: Annotated[Path, typer.Argument(help="Folder written by `sembridge transfer`.")],
+    texts: Annotated[list[str], typer.Argument(help="Tokens, or texts.", metavar="TOKEN_OR_TEXT...")],
+    document: Annotated[
+        str | None, typer.Option(help="Explain the match of each text, as a query, with this document.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Dimensions to show.")] = 15,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Shows the English tokens behind a token, a text's strongest dimensions, or a query's match with a document."""
+    from sembridge.explain import Explainer
+
+    quiet_loading()
+    explainer = Explainer.load(folder, device=device)
+    results: list[dict[str, Any]] = []
+    for text in texts:
+        if document is not None:
+            shared = explainer.match(text, document, top=top)
+            results.append({"query": text, "document": document, "shared": [_match_dict(s) for s in shared]})
+            _print_match(text, shared, as_json=as_json)
+        elif ids := explainer.token_ids(text):
+            tokens = [explainer.token(i) for i in ids]
+            results.append({"token": text, "tokens": [asdict(token) for token in tokens]})
+            _print_tokens(tokens, as_json=as_json)
+        else:
+            dimensions = explainer.text(text, top=top)
+            results.append({"text": text, "dimensions": [asdict(d) for d in dimensions]})
+            _print_dimensions(text, dimensions, as_json=as_json)
+    if as_json:
+        print_json(results)
+
+
+def _print_tokens(tokens: "Sequence[TokenExplanation]", *, as_json: bool) -> None:
+    if as_json:
+        return
+    for token in tokens:
+        rows = [(part.token, f"{part.weight:.3f}", figure_text(part.similarity)) for part in token.parts]
+        print_table(("source token", "weight", "similarity"), rows, title=f"{token.token} ({token.kind})")
+
+
+def _print_dimensions(text: str, dimensions: "Sequence[Dimension]", *, as_json: bool) -> None:
+    if as_json:
+        return
+    rows = [(d.token.token, f"{d.value:.2f}", d.token.kind, sources_text(d.token.parts)) for d in dimensions]
+    print_table(("dimension", "value", "kind", "made of"), rows, title=text)
+
+
+def _print_match(query: str, shared: "Sequence[SharedDimension]", *, as_json: bool) -> None:
+    if as_json:
+        return
+    rows = [
+        (
+            s.token.token,
+            f"{s.product:.2f}",
+            f"{s.query_value:.2f}",
+            f"{s.document_value:.2f}",
+            sources_text(s.token.parts),
+        )
+        for s in shared
+    ]
+    print_table(("dimension", "product", "query", "document", "made of"), rows, title=query)
+
+
+def _match_dict(shared: "SharedDimension") -> dict[str, Any]:
+    return {**asdict(shared), "product": shared.product}

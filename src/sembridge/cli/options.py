@@ -1,0 +1,24 @@
+"""Arguments that several verbs share, and the recipe they make."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sembridge.recipes import TransferRecipe
+
+Source = Annotated[str, typer.Argument(help="English sparse encoder: a hub id, a folder or mini/NAME.")]
+Target = Annotated[str, typer.Argument(help="Tokenizer of the target language: a hub id, a folder or mini/NAME.")]
+BridgeName = Annotated[str, typer.Option("--bridge", help="Multilingual dense encoder: hub id, folder or mini/NAME.")]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="YAML file with settings; flags go over it.")]
+Preset = Annotated[str | None, typer.Option(help="default, or paper (as published).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Device = Annotated[str, typer.Option(help="Where models and similarities are computed: cpu, cuda, cuda:1.")]
+RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read pytorch_model.bin of a model that has no safetensors file.")
+]
+
+
+def read_recipe(path: Path | None, **flags: Any) -> TransferRecipe:
+    return TransferRecipe.build(flags, origin="options") if path is None else TransferRecipe.read(path, **flags)

@@ -1,0 +1,43 @@
+"""What goes to stdout: plain tables, and JSON for machines."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from sembridge.alignment import SourcePart
+
+# No markup, no emoji codes: tokens and texts such as [/INST] or :book: are printed as they are.
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+TEXT_COLUMNS = ("made of", "English tokens it is made of", "text")
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
+    for position, name in enumerate(header):
+        table.add_column(name, justify="left" if position == 0 or name in TEXT_COLUMNS else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def print_counts(title: str, counts: Mapping[str, int]) -> None:
+    total = sum(counts.values())
+    rows = [(name, f"{count:,}", f"{count / total:.1%}") for name, count in counts.items() if count]
+    print_table(("", "tokens", "share"), rows, title=title)
+
+
+def sources_text(parts: "Sequence[SourcePart]", *, most: int = 4) -> str:
+    return "  ".join(f"{part.token} {part.weight:.2f}" for part in parts[:most])
+
+
+def figure_text(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,93 @@
+"""The program around the verbs: exit codes, signals, one voice on stderr.
+
+0 done, 1 refused with one clear line, 2 wrong usage, 130 interrupted. Results go to stdout, progress to stderr.
+Heavy packages are imported inside the verbs: `sembridge --help` must not wait for them.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from sembridge.errors import SembridgeError
+from sembridge.output import write_failure
+
+app = typer.Typer(
+    name="sembridge",
+    help="Moves an English learned sparse retrieval encoder (SPLADE) to another language.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+INTERRUPTED = 130
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's own, or that of the copy of click inside newer typer
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The `sembridge` program."""
+    _set_up()
+    try:
+        code = app(arguments, standalone_mode=False)  # None, or the code of an early exit as after --help
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would complain again
+        code = 1
+    except Exception as error:
+        code = _report(error)
+    if code == INTERRUPTED:
+        print("sembridge: interrupted; nothing half-written was left behind.", file=sys.stderr)
+    sys.exit(code or 0)
+
+
+def _report(error: Exception) -> int:
+    """The exit code of a refusal, wrong usage or a full disk, after printing it; any other error is raised again."""
+    if isinstance(error, USAGE_ERROR):
+        error.show()
+        return 2
+    message = str(error) if isinstance(error, SembridgeError) else write_failure(error)
+    if message is None:
+        raise error
+    print(f"sembridge: {message}", file=sys.stderr)
+    return 1
+
+
+def _set_up() -> None:
+    """One voice on stderr, and a terminated run cleans up like an interrupted one."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+    def interrupt(signal_number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def quiet_loading() -> None:
+    """Without transformers' own progress bars of reading a file from the disk; downloads keep theirs."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"sembridge {version('sembridge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
