@@ -1,15 +1,10 @@
-"""What can be set, and what it is set to when nobody says anything: YAML <-> checked models.
+"""The settings of a language transfer, and the presets."""
 
-Defaults live here and nowhere else; a recipe file that is written beside an output reproduces it.
-"""
+from typing import Any, Literal
 
-from pathlib import Path
-from typing import Any, Literal, Self
+from pydantic import Field, model_validator
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from sembridge.errors import SembridgeError
+from sembridge.recipes.base import Recipe
 
 Method = Literal["sembridge", "random", "mean", "univariate", "multivariate"]
 Preset = Literal["default", "paper"]
@@ -37,10 +32,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class TransferRecipe(BaseModel):
+class TransferRecipe(Recipe):
     """Everything that decides what a language transfer makes, apart from the three models themselves."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     preset: Preset = "default"
     method: Method = "sembridge"
@@ -73,52 +66,10 @@ class TransferRecipe(BaseModel):
         return {**_preset_settings(preset), **values}
 
     @classmethod
-    def read(cls, path: str | Path, **overrides: Any) -> Self:
-        """The recipe of a YAML file, with `overrides` (those that are not None) over it.
-
-        A preset among the overrides brings all its settings: the resolved recipe beside an output names every one.
-
-        Raises:
-            SembridgeError: the file is missing, is not YAML, or holds a key or value a recipe does not know.
-        """
-        overrides = _given(overrides)
-        values = {**_read_yaml(Path(path)), **_preset_settings(overrides.get("preset")), **overrides}
-        return cls.build(values, origin=str(path))
-
-    @classmethod
-    def build(cls, values: dict[str, Any], *, origin: str = "settings") -> Self:
-        """A checked recipe; the first problem is reported in one line."""
-        try:
-            return cls(**_given(values))
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"])) or "recipe"
-            if first["type"] == "extra_forbidden":
-                expected = ", ".join(cls.model_fields)
-                raise SembridgeError(f"{origin}: {key} is no setting; expected one of {expected}.") from None
-            raise SembridgeError(f"{origin}: {key}: {first['msg']} (given: {first['input']!r})") from None
-
-    def write(self, path: Path) -> None:
-        path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+    def _implied(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        """A preset among the overrides brings all its settings: the recipe beside an output names every one."""
+        return _preset_settings(overrides.get("preset"))
 
 
 def _preset_settings(preset: object) -> dict[str, Any]:
     return PRESETS.get(preset, {}) if isinstance(preset, str) else {}
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        # BaseLoader leaves every scalar a string and pydantic converts: `no` is not False, 1e-5 is not text.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except OSError as error:
-        raise SembridgeError(f"Recipe {path} cannot be read: {error.strerror}. Give the path of a YAML file.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise SembridgeError(f"Recipe {path} is not valid YAML: {problem}") from None
-    if not isinstance(content, dict):
-        raise SembridgeError(f"Recipe {path} holds no `key: value` lines; expected for example `alpha: 4`.")
-    return content
