@@ -17,7 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "recipes token_spelling vocabulary weights significance sparse_vectors output fingerprint vector_cache"
         " model_folder model_card",
         # parts of the operation
-        "bridge hub loading initialization surgery extension alignment retrieval_data runs health",
+        "bridge hub loading initialization surgery extension alignment retrieval_data runs lexical_overlap health",
         # what a user asks for
         "language_transfer evaluation explain inspection",
         "demo",
@@ -30,6 +30,7 @@ SIBLINGS: dict[str, frozenset[str]] = {
     "loading": frozenset({"hub"}),
     "retrieval_data": frozenset({"loading"}),
     "runs": frozenset({"retrieval_data"}),
+    "lexical_overlap": frozenset({"retrieval_data", "runs"}),
     "alignment": frozenset({"initialization"}),  # the kinds of rows
     "inspection": frozenset({"language_transfer"}),  # what a transfer finds before it starts
 }
@@ -109,7 +110,12 @@ def test_sembridge_and_its_baselines_do_not_know_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["recipes", "errors", "__init__", *(f"cli/{path.stem}" for path in (PACKAGE / "cli").glob("*.py"))]
+    "name",
+    [
+        "errors",
+        "__init__",
+        *(f"{path.parent.name}/{path.stem}" for part in ("cli", "recipes") for path in (PACKAGE / part).glob("*.py")),
+    ],
 )
 def test_the_command_line_starts_without_heavy_imports(name: str) -> None:
     """At the top of the file, that is: the guard of a fast --help, which test_cli measures."""

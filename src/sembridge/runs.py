@@ -34,7 +34,8 @@ BM25_K1 = 1.5
 BM25_B = 0.75
 
 _logger = logging.getLogger(__name__)
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+"""A letter or mark of a script that sets no space between words: Thai, Lao, Burmese, Khmer, Kana, Han."""
 _MAX_BLOCK_SCORES = 2**24  # scores held at once: 8 bytes each (value and column), 128 MiB
 
 
@@ -177,7 +178,7 @@ def words(text: str) -> list[str]:
 def _has_no_spaces(texts: Iterable[str]) -> bool:
     """More than half of the first texts' letters are Thai, Lao, Burmese, Khmer, Kana or Han."""
     letters = [character for text in islice(texts, 100) for character in text if character.isalpha()]
-    return 2 * sum(1 for letter in letters if _UNSPACED.match(letter)) > len(letters)
+    return 2 * sum(1 for letter in letters if UNSPACED.match(letter)) > len(letters)
 
 
 class _WordCharacters(dict[int, int | None]):
