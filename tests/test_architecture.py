@@ -14,10 +14,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "errors",
         # facts and files: nothing here knows an encoder's inside
-        "recipes token_spelling vocabulary weights significance sparse_vectors output fingerprint vector_cache"
+        "recipes token_spelling vocabulary weights significance output fingerprint vector_cache"
         " model_folder model_card",
         # parts of the operation
-        "bridge hub loading initialization surgery extension alignment retrieval_data runs lexical_overlap health",
+        "bridge hub loading initialization surgery extension alignment retrieval_data runs lexical_overlap health"
+        " sparse_vectors fast_encoding",
         # what a user asks for
         "language_transfer evaluation explain inspection",
         "demo",
@@ -31,10 +32,13 @@ SIBLINGS: dict[str, frozenset[str]] = {
     "retrieval_data": frozenset({"loading"}),
     "runs": frozenset({"retrieval_data"}),
     "lexical_overlap": frozenset({"retrieval_data", "runs"}),
+    "fast_encoding": frozenset({"surgery"}),  # where a head keeps its decoder
+    "sparse_vectors": frozenset({"fast_encoding"}),
+    "health": frozenset({"sparse_vectors"}),
     "alignment": frozenset({"initialization"}),  # the kinds of rows
     "inspection": frozenset({"language_transfer"}),  # what a transfer finds before it starts
 }
-METHODS = ("gaussian", "mean", "random", "sembridge")
+METHODS = ("gaussian", "mean", "random", "sembridge", "focus", "ofa", "wechsel")
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -106,7 +110,8 @@ def test_sembridge_and_its_baselines_do_not_know_each_other() -> None:
         imported = {
             name for name in imported_modules(files[f"initialization.{method}"]) if top(name) == "initialization"
         }
-        assert imported <= {"initialization.rows", *(() if method == "sembridge" else ("initialization.gaussian",))}
+        baseline = () if method == "sembridge" else ("initialization.gaussian", "initialization.word_vectors")
+        assert imported <= {"initialization.rows", *baseline}
 
 
 @pytest.mark.parametrize(

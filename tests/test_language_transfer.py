@@ -381,7 +381,7 @@ def test_the_report_file_is_json_without_nan_and_holds_recipe_versions_and_stage
 
     text = (saved[CASES[0]] / "report.json").read_text(encoding="utf-8")
     report = json.loads(text, parse_constant=refuse)
-    assert report["recipe"] == TransferRecipe.build({}).model_dump()
+    assert report["recipe"] == TransferRecipe.build({}).settings()
     assert {"python", "sembridge", "torch", "transformers"} <= report["versions"].keys()
     assert set(report["seconds"]) == {"vocabularies", "bridge", "weights", "surgery"}
     assert "\\u" not in text  # readable, not escaped

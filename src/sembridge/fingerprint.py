@@ -1,9 +1,9 @@
-"""Fingerprints of dense encoders: 32 hex digits that change whenever the vectors would."""
+"""Fingerprints of encoders and of texts: 32 hex digits that change whenever the vectors would."""
 
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     import torch
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformer, SparseEncoder
 
 FORMAT = 1  # raise it when cached vectors must not be read any more
 
@@ -61,6 +61,36 @@ def stated_fingerprint(bridge: object, fingerprint: str) -> str:
 
 
 def sentence_transformer_fingerprint(bridge: "SentenceTransformer") -> str:
+    settings = {
+        "prompt": default_prompt(bridge),
+        "max_seq_length": bridge.max_seq_length,
+        "truncate_dim": bridge.truncate_dim,
+    }
+    return _modules_fingerprint(bridge, settings)
+
+
+def sparse_encoder_fingerprint(encoder: "SparseEncoder") -> str | None:
+    """As of a dense encoder, with every prompt and the active dims kept; None where weights lie outside torch."""
+    if encoder.backend != "torch":
+        return None
+    settings = {
+        "prompts": encoder.prompts,
+        "default_prompt_name": encoder.default_prompt_name,
+        "max_seq_length": encoder.max_seq_length,
+        "max_active_dims": encoder.max_active_dims,
+    }
+    return _modules_fingerprint(encoder, settings)
+
+
+def texts_fingerprint(texts: Iterable[str]) -> str:
+    """Of texts in their order."""
+    hasher = _Hasher()
+    for text in texts:
+        hasher.add_bytes(text.encode("utf-8", "surrogatepass"))
+    return hasher.result()
+
+
+def _modules_fingerprint(model: "SentenceTransformer | SparseEncoder", settings: Mapping[str, object]) -> str:
     import sentence_transformers
     import torch
     import transformers
@@ -68,22 +98,20 @@ def sentence_transformer_fingerprint(bridge: "SentenceTransformer") -> str:
     hasher = _Hasher()
     hasher.add_json(
         {
-            "class": class_name(bridge),
+            "class": class_name(model),
             "versions": [_minor(sentence_transformers.__version__), _minor(transformers.__version__)],
-            "prompt": default_prompt(bridge),
-            "max_seq_length": bridge.max_seq_length,
-            "truncate_dim": bridge.truncate_dim,
+            **settings,
         }
     )
-    for name, module in bridge.named_modules():
+    for name, module in model.named_modules():
         hasher.add_json([name, class_name(module), module.extra_repr()])
         if hasattr(module, "get_config_dict"):
             hasher.add_json(module.get_config_dict())
         if isinstance(module, transformers.PreTrainedModel):
             hasher.add_json(_architecture(module.config.to_dict()))
-        if module is not bridge:
+        if module is not model:
             _add_tokenizer(hasher, getattr(module, "tokenizer", None))
-    for name, value in bridge.state_dict().items():
+    for name, value in model.state_dict().items():
         if isinstance(value, torch.Tensor):
             hasher.add_tensor(name, value)
         else:
@@ -99,6 +127,16 @@ def model2vec_fingerprint(bridge: Any) -> str:
         if value is not None:
             hasher.add_array(name, np.asarray(value))
     _add_tokenizer(hasher, bridge.tokenizer)
+    return hasher.result()
+
+
+def text_fingerprint(lines: Iterable[str], tokenizer: object, settings: Mapping[str, object]) -> str:
+    """Of vectors that are trained on `lines`, cut by `tokenizer`."""
+    hasher = _Hasher()
+    hasher.add_json(settings)
+    _add_tokenizer(hasher, tokenizer)
+    for line in lines:
+        hasher.add_bytes(line.encode("utf-8", "surrogatepass"))
     return hasher.result()
 
 

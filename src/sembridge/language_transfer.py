@@ -20,7 +20,15 @@ from sembridge.alignment import Alignment
 from sembridge.bridge import Bridge, bridge_settings, embed_texts
 from sembridge.errors import SembridgeError
 from sembridge.extension import extend_tokenizer, extended_overlap
-from sembridge.initialization import Initialization, RowKind, initialize
+from sembridge.initialization import (
+    PLACING_METHODS,
+    Initialization,
+    PlacedTokens,
+    RowKind,
+    Tokenizers,
+    initialize,
+    place_tokens,
+)
 from sembridge.initialization.sembridge import token_script
 from sembridge.model_card import CardContent, write_model_card
 from sembridge.output import write_folder
@@ -187,11 +195,12 @@ def transfer(
         recipe: settings; `TransferRecipe()` by default.
         origin: names for the report and the model card.
         device: where similarities are computed.
-        cache_folder: of the bridge's vectors, by default below the Hugging Face cache.
+        cache_folder: of the bridge's vectors and of trained ones (focus), by default below the Hugging Face cache.
         progress: show progress bars on stderr.
 
     Raises:
-        SembridgeError: a model does not fit, or the bridge gives unusable vectors.
+        SembridgeError: a model does not fit, the bridge gives unusable vectors, or a file that the method needs is
+            missing or unusable.
 
     Example:
         >>> result = transfer(load_encoder("mini/splade-en"), load_tokenizer("mini/tokenizer-ko"),
@@ -201,6 +210,7 @@ def transfer(
     recipe, origin = recipe or TransferRecipe.build({}), origin or Origin()
     if recipe.method == "sembridge" and bridge is None:
         raise SembridgeError("Method sembridge needs a bridge; give a multilingual dense encoder, e.g. BAAI/bge-m3.")
+    recipe.check_files()
     clock = _Clock()
     with clock.stage("vocabularies"):
         target_tokenizer = output_tokenizer(encoder, target_tokenizer, recipe)
@@ -208,10 +218,16 @@ def transfer(
     embed = None
     if bridge is not None and recipe.method == "sembridge":
         embed = clock.timed("bridge", partial(embed_texts, bridge, cache_folder=cache_folder, progress=progress))
+    placed: PlacedTokens | None = None
+    source, target, overlap = vocabularies.source, vocabularies.target, vocabularies.overlap
+    if recipe.method in PLACING_METHODS:
+        tokenizers = Tokenizers(encoder.tokenizer, target_tokenizer)
+        with clock.stage("word vectors"):
+            placed = place_tokens(
+                source, target, overlap, recipe, tokenizers, cache_folder=cache_folder, progress=progress
+            )
     with clock.stage("weights"):
-        rows = initialize(
-            vocabularies.source, vocabularies.target, vocabularies.overlap, recipe, embed=embed, device=device
-        )
+        rows = initialize(source, target, overlap, recipe, embed=embed, placed=placed, device=device)
     with clock.stage("surgery"):
         transferred = transplant(encoder, target_tokenizer, rows.rows, n_target=len(vocabularies.target))
     alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens)
@@ -272,7 +288,7 @@ def _report(
         least_certain=_least_certain(target, rows, alignment, combined),
         mean_norms=_mean_norms(encoder, transferred, rows.kinds),
         seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
-        recipe=recipe.model_dump(),
+        recipe=recipe.settings(),
         versions={"python": platform.python_version(), **{name: version(name) for name in VERSIONS_OF}},
     )
 
@@ -345,6 +361,6 @@ def _card(report: TransferReport, recipe: TransferRecipe, origin: Origin) -> Car
         method=f"{recipe.method}, preset {recipe.preset}",
         n_target=report.n_target,
         counts=report.counts,
-        recipe=recipe.model_dump(),
+        recipe=recipe.settings(),
         versions=report.versions,
     )

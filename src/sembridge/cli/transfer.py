@@ -43,7 +43,11 @@ def transfer(
     bridge: BridgeName = "BAAI/bge-m3",
     preset: Preset = None,
     method: Annotated[
-        str | None, typer.Option(help="sembridge, or a baseline: random, mean, univariate, multivariate.")
+        str | None,
+        typer.Option(
+            help="sembridge, or a baseline: random, mean, univariate, multivariate, focus (--target-text), "
+            "ofa (--word-vectors), wechsel (--word-vectors, --source-word-vectors, --dictionary)."
+        ),
     ] = None,
     alpha: Annotated[
         float | None, typer.Option(help="entmax exponent; 1 softmax, 2 sparsemax, larger is sparser.")
@@ -52,6 +56,17 @@ def transfer(
     fallback: Annotated[str | None, typer.Option(help="Rows without usable similarity.")] = None,
     min_similarity: Annotated[float | None, typer.Option(help="Below it a row falls back.")] = None,
     residual: Annotated[float | None, typer.Option(help="Share of a combined row that is drawn, its own.")] = None,
+    covariance_scale: Annotated[
+        float | None, typer.Option(help="Of multivariate rows; 1e-5 is transformers' mean_resizing.")
+    ] = None,
+    target_text: Annotated[Path | None, typer.Option(help="focus: UTF-8 text, one passage a line (.gz).")] = None,
+    word_vectors: Annotated[
+        Path | None, typer.Option(help="ofa: multilingual, wechsel: target word vectors, word2vec format (.gz).")
+    ] = None,
+    source_word_vectors: Annotated[
+        Path | None, typer.Option(help="wechsel: English word vectors; ofa: optional, in the same space.")
+    ] = None,
+    dictionary: Annotated[Path | None, typer.Option(help="wechsel: lines of English, tab, target (.gz).")] = None,
     extend: Annotated[
         bool | None, typer.Option("--extend", help="Keep the English vocabulary, append new tokens.")
     ] = None,
@@ -60,7 +75,7 @@ def transfer(
     language: Annotated[str | None, typer.Option(help="Language code for the model card, e.g. ko.")] = None,
     device: Device = "cpu",
     memory_budget_mb: Annotated[int | None, typer.Option(help="For blocks of similarities.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of cached bridge vectors.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached bridge and fastText vectors.")] = None,
     trust_remote_code: RemoteCode = False,
     allow_pickle: AllowPickle = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")] = False,
@@ -75,7 +90,10 @@ def transfer(
     recipe = read_recipe(
         recipe_file, preset=preset, method=method, alpha=alpha, weighting=weighting, fallback=fallback, extend=extend,
         min_similarity=min_similarity, residual=residual, seed=seed, memory_budget_mb=memory_budget_mb,
+        covariance_scale=covariance_scale, target_text=target_text, word_vectors=word_vectors,
+        source_word_vectors=source_word_vectors, dictionary=dictionary,
     )  # fmt: skip
+    recipe.check_files()
     if not dry_run:
         check_output_folder(out, overwrite=overwrite)
     from sembridge import language_transfer, loading

@@ -1,6 +1,6 @@
 """What every method returns: where each target row comes from, as one sparse matrix and a rule for the rest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -8,11 +8,123 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sembridge.errors import SembridgeError
 from sembridge.vocabulary import MatchKind, Overlap, TokenKind, Vocabulary
-from sembridge.weights import SparseWeights
+from sembridge.weights import Entmax, SparseWeights, TopKSoftmax, sparse_weights
 
 DrawRows = Callable[[Tensor, int, torch.Generator], Tensor]
 """(n_statistics, d) source rows, a count, a generator -> (count, d) new rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class CombinedRows:
+    """Weights of the target tokens that a method placed among the source tokens.
+
+    Attributes:
+        target_ids: (n_combined,) the tokens that got weights, ascending.
+        weights: (n_combined, n_source).
+        best_similarity: (n_combined,) the highest cosine in the row's support, without any hub correction.
+    """
+
+    target_ids: np.ndarray
+    weights: SparseWeights
+    best_similarity: np.ndarray
+
+    @classmethod
+    def none(cls, n_source: int) -> "CombinedRows":
+        nothing = torch.zeros(0, dtype=torch.int64)
+        weights = SparseWeights.from_rows(0, nothing, nothing, torch.zeros(0), None, n_source)
+        return cls(np.zeros(0, np.int64), weights, np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedTokens:
+    """Target tokens and the source tokens that may lend them rows, as vectors of one space.
+
+    A token whose vector is zero has none: it combines nothing and lends nothing.
+
+    Attributes:
+        target_ids: (n_new,) tokens outside the overlap, ascending.
+        target_vectors: (n_new, dim).
+        source_ids: (n_candidates,); an id may occur more than once, then its weights add up.
+        source_vectors: (n_candidates, dim).
+        source_names: (n_candidates,) spellings that tell the candidates apart: ties go by name, not by id.
+        rule: similarities of a row -> its weights.
+    """
+
+    target_ids: np.ndarray
+    target_vectors: np.ndarray
+    source_ids: np.ndarray
+    source_vectors: np.ndarray
+    source_names: Sequence[str]
+    rule: Entmax | TopKSoftmax
+
+
+def combine_nearest(
+    placed: PlacedTokens,
+    *,
+    n_source: int,
+    memory_budget: int,
+    device: str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> CombinedRows:
+    """The rows of the placed target tokens: `placed.rule` over their cosines to the candidates.
+
+    Raises:
+        SembridgeError: there are target tokens with a vector, but no candidate with one.
+    """
+    has_vector = placed.target_vectors.any(1)
+    names = np.array(placed.source_names, dtype=object)
+    order = np.argsort(names, kind="stable")
+    order = order[placed.source_vectors[order].any(1)]
+    target_ids, source_ids = placed.target_ids[has_vector], placed.source_ids[order]
+    if len(target_ids) == 0:
+        return CombinedRows.none(n_source)
+    if len(source_ids) == 0:
+        raise SembridgeError(
+            f"{len(target_ids):,} target tokens have a vector, but none of the {len(names):,} source tokens that may "
+            "lend rows has one; give larger word vectors or more text."
+        )
+    weights = sparse_weights(
+        _unit(placed.target_vectors[has_vector]),
+        _unit(placed.source_vectors[order]),
+        rule=placed.rule,
+        memory_budget=memory_budget,
+        device=device,
+        progress=progress,
+    )
+    return CombinedRows(target_ids, _named_columns(weights, source_ids, n_source), row_maximum(weights))
+
+
+def _unit(vectors: np.ndarray) -> Tensor:
+    wide = vectors.astype(np.float64)
+    return torch.from_numpy((wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32))
+
+
+def _named_columns(weights: SparseWeights, source_ids: np.ndarray, n_source: int) -> SparseWeights:
+    """Columns from candidates to source ids; candidates of one id give it their weights' sum and best similarity."""
+    places = weights.row_ids().numpy() * n_source + source_ids[weights.col_indices.numpy()]
+    distinct, group = np.unique(places, return_inverse=True)
+    values = np.bincount(group, weights=weights.values.numpy(), minlength=len(distinct))
+    similarities = np.full(len(distinct), -np.inf, np.float32)
+    np.maximum.at(similarities, group, weights.similarities.numpy())
+    rows, columns = np.divmod(distinct, n_source)
+    return SparseWeights.from_rows(
+        weights.n_rows,
+        torch.from_numpy(rows),
+        torch.from_numpy(columns),
+        torch.from_numpy(values),
+        torch.from_numpy(similarities),
+        n_source,
+    )
+
+
+def row_maximum(weights: SparseWeights) -> np.ndarray:
+    """(n_rows,) the highest similarity in each row's support; no row is empty here."""
+    if weights.n_rows == 0:
+        return np.zeros(0, np.float32)
+    maximum: np.ndarray = np.maximum.reduceat(weights.similarities.numpy(), weights.crow_indices[:-1].numpy())
+    return maximum
 
 
 class RowKind(IntEnum):

@@ -13,27 +13,13 @@ import torch
 from torch import Tensor
 
 from sembridge.errors import SembridgeError
+from sembridge.initialization.rows import CombinedRows, row_maximum
 from sembridge.recipes import TransferRecipe
 from sembridge.vocabulary import Overlap, Vocabulary
 from sembridge.weights import Entmax, SparseWeights, TopKSoftmax, sparse_weights
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 """Texts -> (n, dim) float32 unit vectors, zeros where the bridge has none: bridge.embed_texts with its bridge bound."""
-
-
-@dataclass(frozen=True, eq=False)
-class BridgedRows:
-    """Weights of the target tokens that the bridge placed.
-
-    Attributes:
-        target_ids: (n_bridged,) the tokens that got weights, ascending.
-        weights: (n_bridged, n_source).
-        best_similarity: (n_bridged,) the highest cosine in the row's support, without any hub correction.
-    """
-
-    target_ids: np.ndarray
-    weights: SparseWeights
-    best_similarity: np.ndarray
 
 
 def bridged_rows(
@@ -45,7 +31,7 @@ def bridged_rows(
     *,
     device: str = "cpu",
     progress: Callable[[int], None] | None = None,
-) -> BridgedRows:
+) -> CombinedRows:
     """The sparse weights of every target token outside the overlap that has text and a bridge vector.
 
     Raises:
@@ -61,7 +47,7 @@ def bridged_rows(
             "give another bridge, or set `candidates: all`."
         )
     if len(wanted) == 0:
-        return BridgedRows(wanted, _no_rows(len(source)), np.zeros(0, np.float32))
+        return CombinedRows.none(len(source))
     twins = _group_twins(source, candidates) if recipe.merge_twins else _no_twins(candidates)
     vectors = _with_hub_term(
         torch.from_numpy(target_vectors),
@@ -79,10 +65,10 @@ def bridged_rows(
         progress=progress,
     )
     weights = _without_hub_term(weights, vectors.hub_term)
-    best = _row_maximum(weights)
+    best = row_maximum(weights)
     weights = _name_columns(weights, twins.ids_by_word_start, target.starts_word[wanted], len(source))
     sure = best >= recipe.min_similarity
-    return BridgedRows(wanted[sure], _keep_rows(weights, sure), best[sure])
+    return CombinedRows(wanted[sure], _keep_rows(weights, sure), best[sure])
 
 
 def _placed(vocabulary: Vocabulary, ids: np.ndarray, embed: Embed) -> tuple[np.ndarray, np.ndarray]:
@@ -189,13 +175,6 @@ def _rule(recipe: TransferRecipe) -> Entmax | TopKSoftmax:
     return TopKSoftmax(recipe.top_k, recipe.temperature)
 
 
-def _row_maximum(weights: SparseWeights) -> np.ndarray:
-    """(n_rows,) the highest similarity in each row's support; no row is empty here."""
-    if weights.n_rows == 0:
-        return np.zeros(0, np.float32)
-    return np.maximum.reduceat(weights.similarities.numpy(), weights.crow_indices[:-1].numpy())
-
-
 def _name_columns(
     weights: SparseWeights, ids_by_word_start: np.ndarray, starts_word: np.ndarray, n_source: int
 ) -> SparseWeights:
@@ -205,11 +184,6 @@ def _name_columns(
         torch.from_numpy(starts_word.astype(np.int64))[rows], weights.col_indices
     ]
     return SparseWeights.from_rows(weights.n_rows, rows, columns, weights.values, weights.similarities, n_source)
-
-
-def _no_rows(n_source: int) -> SparseWeights:
-    none = torch.zeros(0, dtype=torch.int64)
-    return SparseWeights.from_rows(0, none, none, torch.zeros(0), torch.zeros(0), n_source)
 
 
 def _keep_rows(weights: SparseWeights, keep: np.ndarray) -> SparseWeights:

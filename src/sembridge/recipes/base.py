@@ -44,8 +44,12 @@ class Recipe(BaseModel):
         del overrides
         return {}
 
+    def settings(self) -> dict[str, Any]:
+        """Every setting that has a value, as YAML and JSON can say it; what `read` takes back."""
+        return self.model_dump(mode="json", exclude_none=True)
+
     def write(self, path: Path) -> None:
-        path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        path.write_text(yaml.safe_dump(self.settings(), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The settings of a language transfer, and the presets."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from sembridge.errors import SembridgeError
 from sembridge.recipes.base import Recipe
 
-Method = Literal["sembridge", "random", "mean", "univariate", "multivariate"]
+Method = Literal["sembridge", "random", "mean", "univariate", "multivariate", "focus", "ofa", "wechsel"]
 Preset = Literal["default", "paper"]
 
 # Every difference between the two presets, in one place; docs/method.md explains each line.
@@ -31,6 +33,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+# The files a method cannot do without, and what each of them holds.
+NEEDED_FILES: dict[str, tuple[str, ...]] = {
+    "focus": ("target_text",),
+    "ofa": ("word_vectors",),
+    "wechsel": ("word_vectors", "source_word_vectors", "dictionary"),
+}
+_CONTENTS = {
+    "target_text": "UTF-8 text of the target language, one passage a line, .gz allowed",
+    "word_vectors": "word vectors of the target language (ofa: multilingual ones) in word2vec format, .gz allowed",
+    "source_word_vectors": "English word vectors in word2vec format, .gz allowed",
+    "dictionary": "lines of an English word, a tab and a target word, .gz allowed",
+}
+
 
 class TransferRecipe(Recipe):
     """Everything that decides what a language transfer makes, apart from the three models themselves."""
@@ -41,6 +56,15 @@ class TransferRecipe(Recipe):
     alpha: float = Field(default=4.0, ge=1.0, description="entmax exponent: 1 softmax, 2 sparsemax, larger is sparser")
     top_k: int = Field(default=10, ge=1, description="source tokens a row under softmax-topk")
     temperature: float = Field(default=0.1, gt=0.0, description="of softmax-topk")
+    covariance_scale: float = Field(
+        default=1.0, gt=0.0, description="of multivariate rows; 1e-5 is transformers' mean_resizing"
+    )
+    target_text: Path | None = Field(default=None, description=f"focus: {_CONTENTS['target_text']}")
+    word_vectors: Path | None = Field(default=None, description=f"ofa, wechsel: {_CONTENTS['word_vectors']}")
+    source_word_vectors: Path | None = Field(
+        default=None, description=f"wechsel: {_CONTENTS['source_word_vectors']}; ofa: in the space of word_vectors"
+    )
+    dictionary: Path | None = Field(default=None, description=f"wechsel: {_CONTENTS['dictionary']}")
     fuzzy: bool = Field(default=True, description="tokens equal up to case or word start count as overlap")
     merge_twins: bool = Field(description="source tokens of the same text (home, ##home) compete as one candidate")
     candidates: Literal["all", "words"] = Field(
@@ -69,6 +93,32 @@ class TransferRecipe(Recipe):
     def _implied(cls, overrides: dict[str, Any]) -> dict[str, Any]:
         """A preset among the overrides brings all its settings: the recipe beside an output names every one."""
         return _preset_settings(overrides.get("preset"))
+
+    def check_files(self) -> None:
+        """Nothing, if every file that the method reads is given and is there.
+
+        Raises:
+            SembridgeError: one is not.
+        """
+        for name in NEEDED_FILES.get(self.method, ()):
+            self.file(name)
+        if self.method == "ofa" and self.source_word_vectors is not None:
+            self.file("source_word_vectors")
+
+    def file(self, name: str) -> Path:
+        """The path under one of the file settings.
+
+        Raises:
+            SembridgeError: none is given, or it is no file.
+        """
+        path: Path | None = getattr(self, name)
+        if path is None:
+            option = f"--{name.replace('_', '-')}"
+            raise SembridgeError(f"Method {self.method} needs {option} FILE (`{name}` in a recipe): {_CONTENTS[name]}.")
+        if not path.is_file():
+            problem = "is not a file" if path.exists() else "does not exist"
+            raise SembridgeError(f"{name}: {path} {problem}; expected {_CONTENTS[name]}.")
+        return path
 
 
 def _preset_settings(preset: object) -> dict[str, Any]:
