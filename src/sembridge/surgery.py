@@ -12,7 +12,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -47,6 +47,15 @@ class SourceFacts:
     vocabulary_tensors: tuple[str, ...]
     inference_free: bool
     usable_positions: int
+
+
+@dataclass(frozen=True)
+class SpladeRoute:
+    """The modules that turn a query or a document into a sparse vector; `decoder` is a path inside the model."""
+
+    transformer: Transformer
+    decoder: str
+    pooling: SpladePooling
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,23 @@ def check_source_encoder(encoder: SparseEncoder) -> SourceFacts:
         inference_free=bool(parts.static_queries),
         usable_positions=_usable_positions(parts),
     )
+
+
+def splade_route(encoder: SparseEncoder, task: str) -> SpladeRoute:
+    """The masked language model and the pooling that texts of `task` ("query" or "document") go through.
+
+    Raises:
+        SembridgeError: the encoder is not understood (as `check_source_encoder`, its tensors aside), or texts of this
+            task take another way through it, as queries of inference-free encoders do.
+    """
+    parts = _find_parts(encoder)
+    routes = _routes(encoder)
+    router = None if "" in routes else next(encoder.children())
+    modules = routes.get("" if router is None else task, [])
+    if len(modules) != 2 or getattr(router, "route_mappings", None):
+        raise SembridgeError(f"The encoder has no route {task!r} of Transformer -> SpladePooling for its {task} texts.")
+    pooling = cast(SpladePooling, modules[1])  # as _find_parts has checked
+    return SpladeRoute(transformer=parts.transformer, decoder=parts.head.decoder, pooling=pooling)
 
 
 def check_target_tokenizer(encoder: SparseEncoder, target_tokenizer: PreTrainedTokenizerBase, *, n_target: int) -> None:
