@@ -18,9 +18,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         " model_folder model_card",
         # parts of the operation
         "bridge hub loading initialization surgery extension alignment retrieval_data runs lexical_overlap health"
-        " sparse_vectors fast_encoding",
+        " sparse_vectors fast_encoding corpus",
         # what a user asks for
-        "language_transfer evaluation explain inspection",
+        "language_transfer evaluation explain inspection search",
         "demo",
         "cli",
     )
@@ -34,6 +34,7 @@ SIBLINGS: dict[str, frozenset[str]] = {
     "lexical_overlap": frozenset({"retrieval_data", "runs"}),
     "fast_encoding": frozenset({"surgery"}),  # where a head keeps its decoder
     "sparse_vectors": frozenset({"fast_encoding"}),
+    "corpus": frozenset({"hub"}),
     "health": frozenset({"sparse_vectors"}),
     "alignment": frozenset({"initialization"}),  # the kinds of rows
     "inspection": frozenset({"language_transfer"}),  # what a transfer finds before it starts
