@@ -15,12 +15,12 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors",
         # facts and files: nothing here knows an encoder's inside
         "recipes token_spelling vocabulary weights significance output fingerprint vector_cache"
-        " model_folder model_card",
+        " model_folder model_card results table_formats",
         # parts of the operation
         "bridge hub loading initialization surgery extension alignment retrieval_data runs lexical_overlap health"
         " sparse_vectors fast_encoding corpus",
         # what a user asks for
-        "language_transfer evaluation explain inspection search",
+        "language_transfer evaluation explain inspection search tables",
         "demo",
         "cli",
     )

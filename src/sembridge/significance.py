@@ -110,6 +110,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def bootstrap_interval(
+    strata: Sequence[Sequence[float]], *, seed: int = 0, n_resamples: int = 2000, level: float = 0.95
+) -> tuple[float, float]:
+    """The percentile bootstrap interval of the mean over strata of their means, queries redrawn within a stratum.
+
+    Args:
+        strata: the values per query of every data set, each (n_queries,).
+
+    Raises:
+        SembridgeError: a stratum without queries, or no stratum.
+    """
+    if not strata or not all(len(values) for values in strata):
+        raise SembridgeError("A bootstrap interval needs at least one query in every data set; give measured queries.")
+    generator = np.random.default_rng(seed)
+    means = np.zeros(n_resamples)
+    for values in (np.asarray(stratum, dtype=np.float64) for stratum in strata):
+        for start in range(0, n_resamples, 256):  # bounds the memory: 256 x n_queries
+            part = means[start : start + 256]
+            part += values[generator.integers(len(values), size=(len(part), len(values)))].mean(axis=1)
+    low, high = np.quantile(means / len(strata), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def _common_measures(baseline: PerQuery, system: PerQuery) -> list[str]:
     common = [measure for measure in baseline if measure in system]
     if not common:
