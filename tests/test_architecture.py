@@ -15,13 +15,13 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors",
         # facts and files: nothing here knows an encoder's inside
         "recipes token_spelling vocabulary weights significance output fingerprint vector_cache"
-        " model_folder model_card results table_formats",
+        " model_folder model_card beir_folder results table_formats charts",
         # parts of the operation
-        "bridge hub loading initialization surgery extension alignment retrieval_data runs lexical_overlap health"
-        " sparse_vectors fast_encoding corpus",
+        "bridge hub loading initialization surgery extension alignment retrieval_data mteb_data runs lexical_overlap"
+        " health sparse_vectors fast_encoding corpus",
         # what a user asks for
-        "language_transfer evaluation explain inspection search tables",
-        "demo",
+        "language_transfer evaluation explain inspection search tables figures",
+        "demo experiments",
         "cli",
     )
 )
@@ -29,7 +29,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 SIBLINGS: dict[str, frozenset[str]] = {
     "vocabulary": frozenset({"token_spelling"}),
     "loading": frozenset({"hub"}),
-    "retrieval_data": frozenset({"loading"}),
+    "retrieval_data": frozenset({"loading", "mteb_data"}),  # mteb_data makes what retrieval_data defines
+    "mteb_data": frozenset({"retrieval_data"}),
     "runs": frozenset({"retrieval_data"}),
     "lexical_overlap": frozenset({"retrieval_data", "runs"}),
     "fast_encoding": frozenset({"surgery"}),  # where a head keeps its decoder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -102,13 +103,32 @@ BAD_LINES = [
     ("corpus.jsonl", '{"_id": "d4", "text": "\\ud83d"}', r"line 4: text holds half a surrogate pair"),
     ("corpus.jsonl", '{"_id": "d4", "text": " ", "title": ""}', r"corpus\.jsonl, line 4: id 'd4' has an empty text"),
     ("corpus.jsonl", '{"_id": "d1", "text": "x"}', r"line 4: id 'd1' was given before, on line 1"),
+    ("corpus.jsonl", '{"_id": "\\udc00", "text": "x"}', r"line 4: _id is '\\udc00'; expected a string"),
+    (
+        "corpus.jsonl",
+        '{"_id": "d4", "text": "x\0"}',
+        r"line 4: not valid JSON .*holds NUL bytes, so the file is damaged",
+    ),
+    ("corpus.jsonl", "\0" * 4096, r"line 4: not valid JSON .*holds NUL bytes, so the file is damaged"),
+    ("corpus.jsonl", "[" * 100_000, r"line 4: JSON that cannot be read \(maximum recursion depth"),
+    ("corpus.jsonl", '{"_id": ' + "9" * 5000 + "}", r"line 4: JSON that cannot be read \(Exceeds the limit"),
+    ("corpus.jsonl", '{"_id": ["' + "x" * 10**7 + '"]}', r"line 4: _id is \['x{78}\.\.\.; expected"),
+    ("corpus.jsonl", "x" * 10**7, r"corpus\.jsonl, line 4: not valid JSON \(Expecting value, column 1\)\.$"),
     ("queries.jsonl", '{"_id": "q4", "text": ""}', r"queries\.jsonl, line 4: id 'q4' has an empty text"),
     ("queries.jsonl", '{"_id": "q2", "text": "x"}', r"queries\.jsonl, line 4: id 'q2' was given before, on line 2"),
-    ("qrels/test.tsv", "q9\td1\t1", r"test\.tsv, line 5: query 'q9' is not in queries\.jsonl"),
-    ("qrels/test.tsv", "q1\td9\t1", r"test\.tsv, line 5: document 'd9' is not in corpus\.jsonl"),
+    ("qrels/test.tsv", "q9\td1\t1", r"test\.tsv, line 5: query 'q9' is not among the queries"),
+    ("qrels/test.tsv", "q1\td9\t1", r"test\.tsv, line 5: document 'd9' is not among the corpus"),
     ("qrels/test.tsv", "q1\td3\t1.5", r"test\.tsv, line 5: score is '1\.5'; expected a whole number"),
+    ("qrels/test.tsv", "q1\td3\t1.50", r"score is '1\.50'"),
+    ("qrels/test.tsv", "q1\td3\tnan", r"score is 'nan'"),
+    ("qrels/test.tsv", "q1\td3\t1_0", r"score is '1_0'"),
+    ("qrels/test.tsv", "q1\td3\t" + "9" * 5000, r"score is '9{79}\.\.\.; expected a whole number"),
+    ("qrels/test.tsv", "q1\td3\t", r"score is ''"),
+    ("qrels/test.tsv", "q1\0\td3\t1", r"line 5: query 'q1\\x00' is not among the queries"),
+    ("qrels/test.tsv", "q" * 10**7 + "\td3\t1", r"line 5: query 'q{79}\.\.\. is not among"),
+    ("qrels/test.tsv", "q1\t0\td3\t1", r"line 5: 4 fields; expected query id, corpus id, score, tab-separated"),
     ("qrels/test.tsv", "q1\td3", r"test\.tsv, line 5: 2 fields; expected query id"),
-    ("qrels/test.tsv", "q1 0 d3 1", r"test\.tsv, line 5: 1 fields"),
+    ("qrels/test.tsv", "q1 0 d3 1", r"test\.tsv, line 5: 1 fields; .*separated by spaces are named SPLIT\.trec"),
     ("qrels/test.tsv", "q1\td1\t1", r"test\.tsv, line 5: query 'q1' and document 'd1' already have score 2"),
 ]
 
@@ -148,14 +168,111 @@ def test_header_alone_is_an_empty_split(folder: Path) -> None:
         load_retrieval_data(folder)
 
 
+GOOD_QRELS = {"q1": {"d1": 2, "d2": 0}, "q2": {"d2": 1}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("test.tsv", "q1\td1\t2.0\nq1\td2\t+0\nq2\td2\t1.\n"),
+        ("test.tsv", "qid\tdocid\trel\nq1\td1\t2\nq1\td2\t0\nq2\td2\t1"),
+        ("test.tsv", "q1\t0\td1\t2\nq1\t0\td2\t0\nq2\tQ0\td2\t1"),
+        ("test.trec", "q1 0 d1 2\nq1  0  d2 0\r\nq2\t0\td2\t1\n"),
+        ("test.txt", "\ufeffq1 0 d1 2\nq1 0 d2 0\nq2 0 d2 1\n"),
+    ],
+)
+def test_qrels_of_trec_headers_and_whole_decimals_are_read(folder: Path, name: str, content: str) -> None:
+    (folder / "qrels/test.tsv").unlink()
+    (folder / "qrels" / name).write_text(content, encoding="utf-8")
+    assert load_retrieval_data(folder).qrels == GOOD_QRELS
+
+
+def test_query_may_be_called_like_a_header(folder: Path) -> None:
+    (folder / "queries.jsonl").write_text('{"_id": "qid", "text": "x"}')
+    (folder / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nqid\td1\t1\n")
+    assert load_retrieval_data(folder).qrels == {"qid": {"d1": 1}}
+
+
+def test_two_files_of_one_split_are_refused(folder: Path) -> None:
+    (folder / "qrels/test.trec").write_text("q1 0 d1 1\n")
+    with pytest.raises(SembridgeError, match=r"qrels has test\.trec and test\.tsv; keep one"):
+        load_retrieval_data(folder)
+
+
+def write_parquet(path: Path, records: list[dict[str, object]]) -> None:
+    from pyarrow import Table, parquet
+
+    parquet.write_table(Table.from_pylist(records), path, row_group_size=2)
+
+
+def test_parquet_is_read_as_json_lines_are(folder: Path) -> None:
+    plain = load_retrieval_data(folder)
+    (folder / "corpus.jsonl").unlink()
+    write_parquet(folder / "corpus.parquet", [{"url": "x", **record} for record in CORPUS])
+    read = load_retrieval_data(folder)
+    assert (read.corpus, read.queries, read.qrels) == (plain.corpus, plain.queries, plain.qrels)
+    write_parquet(folder / "corpus.parquet", [*CORPUS, {"_id": "d1", "text": "x"}])
+    with pytest.raises(SembridgeError, match=r"corpus\.parquet, row 4: id 'd1' was given before, on row 1"):
+        load_retrieval_data(folder)
+    (folder / "corpus.parquet").write_bytes(b"PAR1 is not enough")
+    with pytest.raises(SembridgeError, match=r"corpus\.parquet: not a Parquet file") as refusal:
+        load_retrieval_data(folder)
+    assert "\n" not in str(refusal.value)
+
+
+def test_long_line_surrogate_pair_and_escaped_nul_are_texts(folder: Path) -> None:
+    """json.dumps writes an emoji as a pair of escapes; ten million characters are one document."""
+    texts = ["word " * 2_000_000 + "end", "\U0001f600", "a\0b"]
+    records = [{"_id": f"d{number}", "text": text} for number, text in enumerate(texts, start=1)]
+    (folder / "corpus.jsonl").write_text("\n".join(json.dumps(record) for record in records))
+    assert "\\ud83d\\ude00" in (folder / "corpus.jsonl").read_text()
+    assert list(load_retrieval_data(folder).corpus.values()) == texts
+
+
+def test_one_document_is_a_corpus_that_can_be_searched(tmp_path: Path) -> None:
+    from sembridge.runs import bm25_run
+
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d", "text": "the only one"}')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "only"}')
+    (tmp_path / "qrels/test.tsv").write_text("q\td\t1")
+    run = bm25_run(load_retrieval_data(tmp_path))
+    assert list(run["q"]) == ["d"]
+    assert run["q"]["d"] > 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.parametrize("name", ["corpus.jsonl", "qrels/test.tsv", "qrels", "."])
+def test_file_or_folder_without_permission_is_named(folder: Path, name: str) -> None:
+    (folder / name).chmod(0)
+    try:
+        with pytest.raises(SembridgeError, match=r"cannot be read|has no qrels|has no corpus"):
+            load_retrieval_data(folder)
+    finally:
+        (folder / name).chmod(0o755)
+
+
+def test_file_that_the_disk_does_not_give_is_one_line(folder: Path) -> None:
+    """/proc/self/mem is a file that opens and cannot be read, for root too."""
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("no /proc")
+    (folder / "corpus.jsonl").unlink()
+    (folder / "corpus.jsonl").symlink_to("/proc/self/mem")
+    with pytest.raises(SembridgeError, match=r"cannot be read \(Input/output error\); check"):
+        load_retrieval_data(folder)
+
+
 def test_split_without_a_relevant_document_is_refused(folder: Path) -> None:
     (folder / "qrels/test.tsv").write_text("q1\td1\t0\n")
     with pytest.raises(SembridgeError, match="no relevant document"):
         load_retrieval_data(folder)
 
 
-def test_text_that_is_not_utf8_is_refused(folder: Path) -> None:
-    (folder / "corpus.jsonl").write_bytes(b'{"_id": "d1", "text": "caf\xe9"}\n')
+@pytest.mark.parametrize(
+    ("text", "encoding"), [("café", "latin-1"), ("столица", "cp1251"), ("首都", "gbk"), ("x", "utf-16")]
+)
+def test_text_that_is_not_utf8_is_refused(folder: Path, text: str, encoding: str) -> None:
+    (folder / "corpus.jsonl").write_bytes(f'{{"_id": "d1", "text": "{text}"}}\n'.encode(encoding))
     with pytest.raises(SembridgeError, match=r"corpus\.jsonl: not UTF-8"):
         load_retrieval_data(folder)
 
@@ -181,7 +298,7 @@ def test_missing_split_lists_those_there_are(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
 def test_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(SembridgeError, match=rf"has no {name} or {name}\.gz"):
+    with pytest.raises(SembridgeError, match=rf"has no {name}, {name}\.gz or {name.removesuffix('.jsonl')}\.parquet"):
         load_retrieval_data(folder)
 
 
@@ -193,11 +310,9 @@ def test_missing_qrels_folder_has_no_splits(folder: Path) -> None:
         load_retrieval_data(folder)
 
 
-def test_missing_folder_and_mteb_task_say_what_is_possible(tmp_path: Path) -> None:
-    with pytest.raises(SembridgeError, match="expected a BEIR folder"):
+def test_missing_folder_says_what_is_possible(tmp_path: Path) -> None:
+    with pytest.raises(SembridgeError, match=r"expected a BEIR folder .*, a bundled set .*, or mteb:TASK\[:SUBSET\]"):
         load_retrieval_data(tmp_path / "nowhere")
-    with pytest.raises(SembridgeError, match="write the task as a BEIR folder"):
-        load_retrieval_data("mteb:MIRACLRetrieval:ko")
 
 
 @pytest.mark.parametrize("split", ["test", "dev"])

@@ -1,25 +1,18 @@
-"""Retrieval data: a corpus, queries and qrels, read from a BEIR folder or from the data bundled with the package.
+"""Retrieval data: a corpus, queries and qrels, from a BEIR folder, from mteb, or bundled with the package.
 
-A BEIR folder holds `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`), both plain or gzipped,
-and `qrels/SPLIT.tsv` (query id, corpus id, score). Anything wrong in them is refused with its file and line.
+`beir_folder` reads the files, `mteb_data` the tasks; here is what both make, and how it is named and sampled.
 """
 
-import gzip
-import json
-import re
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from sembridge.beir_folder import Qrels, read_qrels, read_texts
 from sembridge.errors import SembridgeError
 from sembridge.loading import mini_folder
 
-Qrels = dict[str, dict[str, int]]
-
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
+__all__ = ["Qrels", "RetrievalData", "load_retrieval_data"]
 
 
 @dataclass(frozen=True)
@@ -102,19 +95,33 @@ class RetrievalData:
         return gold | _random_subset(sorted(self.corpus.keys() - gold), n_fillers, generator)
 
 
-def load_retrieval_data(name: str | Path, *, split: str = "test", language: str | None = None) -> RetrievalData:
-    """The retrieval data in a BEIR folder, or bundled ones by mini/NAME.
+def load_retrieval_data(name: str | Path, *, split: str | None = None, language: str | None = None) -> RetrievalData:
+    """The retrieval data in a BEIR folder, bundled ones by mini/NAME, or those of mteb by mteb:TASK[:SUBSET].
 
-    Documents all stay; of the queries only those judged in the split. A plain file wins over a gzipped one of the same
-    name. The language of bundled data comes from its name (mini/faq-ko), that of a folder from `language`.
+    Documents all stay; of the queries only those judged in the split. Without `split` it is "test", of an mteb task its
+    only one. The language of bundled data comes from its name (mini/faq-ko), that of a folder from `language`.
 
     Raises:
-        SembridgeError: a missing file or split, and any malformed line, with file and line number.
+        MissingExtraError: an mteb task, and mteb is not installed.
+        SembridgeError: a missing file, split or task, and any malformed line, with file and line number.
     """
+    if str(name).startswith("mteb:"):
+        from sembridge.mteb_data import read_mteb
+
+        return read_mteb(str(name), split=split, language=language)
+    try:
+        return _read_folder(name, split or "test", language)
+    except OSError as error:
+        raise SembridgeError(
+            f"{error.filename or name} cannot be read ({error.strerror or error}); check its permissions and its disk."
+        ) from error
+
+
+def _read_folder(name: str | Path, split: str, language: str | None) -> RetrievalData:
     folder = _resolve_folder(name)
-    corpus = _read_texts(_jsonl_file(folder, "corpus"), with_title=True)
-    all_queries = _read_texts(_jsonl_file(folder, "queries"), with_title=False)
-    qrels = _read_qrels(_qrels_file(folder, split), all_queries, corpus)
+    corpus = read_texts(folder, "corpus")
+    all_queries = read_texts(folder, "queries")
+    qrels = read_qrels(folder, split, all_queries, corpus)
     return RetrievalData(
         name=_display_name(name, folder),
         language=language or _mini_language(name),
@@ -125,16 +132,13 @@ def load_retrieval_data(name: str | Path, *, split: str = "test", language: str 
 
 
 def _resolve_folder(name: str | Path) -> Path:
-    # Two kinds of names are an `if`; with hub datasets and mteb:TASK[:SUBSET] this becomes a table scheme -> reader.
-    if str(name).startswith("mteb:"):
-        raise SembridgeError(f"{str(name)!r}: mteb tasks are not read; write the task as a BEIR folder and give that.")
     if _is_mini(name):
         return mini_folder(str(name))
     folder = Path(name)
     if not folder.is_dir():
         raise SembridgeError(
-            f"No retrieval data at {str(name)!r}: expected a BEIR folder (corpus.jsonl, queries.jsonl, qrels/) "
-            "or a bundled set such as mini/faq-ko."
+            f"No retrieval data at {str(name)!r}: expected a BEIR folder (corpus.jsonl, queries.jsonl, qrels/), "
+            "a bundled set such as mini/faq-ko, or mteb:TASK[:SUBSET]."
         )
     return folder
 
@@ -150,125 +154,6 @@ def _mini_language(name: str | Path) -> str | None:
 
 def _display_name(name: str | Path, folder: Path) -> str:
     return str(name) if _is_mini(name) else "/".join(folder.resolve().parts[-2:])
-
-
-def _jsonl_file(folder: Path, stem: str) -> Path:
-    for path in (folder / f"{stem}.jsonl", folder / f"{stem}.jsonl.gz"):
-        if path.is_file():
-            return path
-    raise SembridgeError(f"{folder} has no {stem}.jsonl or {stem}.jsonl.gz: expected a folder in BEIR layout.")
-
-
-def _qrels_file(folder: Path, split: str) -> Path:
-    path = folder / "qrels" / f"{split}.tsv"
-    if path.is_file():
-        return path
-    available = ", ".join(sorted(file.stem for file in (folder / "qrels").glob("*.tsv")))
-    raise SembridgeError(f"{folder} has no qrels/{split}.tsv; splits available: {available or 'none'}.")
-
-
-def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, numbered from 1, without byte order mark and line ends."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    try:
-        with opener(path, "rt", encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise SembridgeError(f"{path}: not UTF-8 after line {number} ({error.reason}); save it as UTF-8.") from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise SembridgeError(f"{path}: broken gzip file after line {number} ({error}); fetch it again.") from error
-
-
-def _read_texts(path: Path, *, with_title: bool) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    line_of: dict[str, int] = {}
-    for number, line in _numbered_lines(path):
-        where = f"{path}, line {number}"
-        record = _json_object(line, where)
-        text_id = _text_id(record, where)
-        if text_id in texts:
-            raise SembridgeError(
-                f"{where}: id {text_id!r} was given before, on line {line_of[text_id]}; ids are unique."
-            )
-        parts = [_string(record, "title", where)] if with_title and record.get("title") is not None else []
-        text = " ".join([*parts, _string(record, "text", where)]).strip()
-        if not text:
-            raise SembridgeError(f"{where}: id {text_id!r} has an empty text; remove the line and its qrels.")
-        texts[text_id], line_of[text_id] = text, number
-    if not texts:
-        raise SembridgeError(f"{path} is empty: expected one JSON object a line with _id and text.")
-    return texts
-
-
-def _json_object(line: str, where: str) -> dict[str, object]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise SembridgeError(f"{where}: not valid JSON ({error.msg}, column {error.colno}).") from error
-    if not isinstance(record, dict):
-        raise SembridgeError(f"{where}: a {type(record).__name__} instead of a JSON object with _id and text.")
-    return record
-
-
-def _text_id(record: dict[str, object], where: str) -> str:
-    value = record.get("_id")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)  # home-made files often number their texts
-    if isinstance(value, str) and value:
-        return value
-    raise SembridgeError(f"{where}: _id is {value!r}; expected a string that is not empty.")
-
-
-def _string(record: dict[str, object], key: str, where: str) -> str:
-    if key not in record:
-        raise SembridgeError(f"{where}: no {key!r}; found {', '.join(map(repr, record))}.")
-    value = record[key]
-    if not isinstance(value, str):
-        raise SembridgeError(f"{where}: {key} is {json.dumps(value)[:80]}; expected a string.")
-    if _HALF_PAIR.search(value):
-        raise SembridgeError(
-            f"{where}: {key} holds half a surrogate pair, which no tokenizer reads; write it as UTF-8."
-        )
-    return value
-
-
-def _read_qrels(path: Path, queries: dict[str, str], corpus: dict[str, str]) -> Qrels:
-    qrels: Qrels = {}
-    for number, line in _numbered_lines(path):
-        fields = line.split("\t")
-        if fields[0].strip() == "query-id":
-            continue
-        where = f"{path}, line {number}"
-        if len(fields) != 3:
-            raise SembridgeError(f"{where}: {len(fields)} fields; expected query id, corpus id, score, tab-separated.")
-        query_id, document_id, score = (field.strip() for field in fields)
-        _check_known(query_id, queries, "query", where)
-        _check_known(document_id, corpus, "document", where)
-        relevance = _relevance(score, where)
-        if qrels.setdefault(query_id, {}).setdefault(document_id, relevance) != relevance:
-            raise SembridgeError(
-                f"{where}: query {query_id!r} and document {document_id!r} already have score "
-                f"{qrels[query_id][document_id]}; keep one of the two lines."
-            )
-    if not qrels:
-        raise SembridgeError(f"{path} is empty: expected lines of query id, corpus id and score, tab-separated.")
-    return qrels
-
-
-def _check_known(text_id: str, texts: dict[str, str], what: str, where: str) -> None:
-    if text_id not in texts:
-        file = "queries.jsonl" if what == "query" else "corpus.jsonl"
-        raise SembridgeError(f"{where}: {what} {text_id!r} is not in {file}; add it there or remove this line.")
-
-
-def _relevance(score: str, where: str) -> int:
-    try:
-        return int(score)
-    except ValueError:
-        raise SembridgeError(f"{where}: score is {score!r}; expected a whole number such as 0, 1 or 2.") from None
 
 
 def _random_subset(ids: list[str], size: int | None, generator: np.random.Generator) -> set[str]:
