@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "bridge hub loading initialization surgery extension alignment retrieval_data mteb_data runs lexical_overlap"
         " health sparse_vectors fast_encoding corpus",
         # what a user asks for
-        "language_transfer evaluation explain inspection search tables figures",
+        "language_transfer evaluation explain inspection search export tables figures",
         "demo experiments",
         "cli",
     )

@@ -1,9 +1,13 @@
 """The command line: arguments, printing and exit codes; no decisions. One file a verb, which registers itself."""
 
-from sembridge.cli import demo, explain, transfer
+from typing import Any
+
+from typer.core import TyperGroup
+
+from sembridge.cli import demo, evaluate, explain, export, index, reproduce, search, train, transfer
 from sembridge.cli.program import app, main
 
-__all__ = ["app", "demo", "explain", "main", "transfer"]
+__all__ = ["app", "demo", "evaluate", "explain", "export", "index", "main", "reproduce", "search", "train", "transfer"]
 
 # The order of `sembridge --help`: that of the work.
 _VERBS = (
@@ -19,4 +23,13 @@ _VERBS = (
     "export",
     "demo",
 )
-app.registered_commands.sort(key=lambda command: _VERBS.index(getattr(command.callback, "__name__", "")))
+
+
+class _InOrder(TyperGroup):
+    """typer by itself lists a verb with formats of its own, such as export, after all others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_VERBS.index)
+
+
+app.info.cls = _InOrder

@@ -4,6 +4,22 @@ Defaults live here and nowhere else; a recipe file that is written beside an out
 """
 
 from sembridge.recipes.base import Recipe
+from sembridge.recipes.grid import AlphaSweep, GridLanguage, GridRecipe, Sampling, TestSet, draws, short_name
+from sembridge.recipes.train import TrainRecipe
 from sembridge.recipes.transfer import PRESETS, Method, Preset, TransferRecipe
 
-__all__ = ["PRESETS", "Method", "Preset", "Recipe", "TransferRecipe"]
+__all__ = [
+    "PRESETS",
+    "AlphaSweep",
+    "GridLanguage",
+    "GridRecipe",
+    "Method",
+    "Preset",
+    "Recipe",
+    "Sampling",
+    "TestSet",
+    "TrainRecipe",
+    "TransferRecipe",
+    "draws",
+    "short_name",
+]

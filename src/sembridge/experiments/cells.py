@@ -1,0 +1,169 @@
+"""The cells of a grid: everything that decides a cell, and nothing that needs a model to be loaded."""
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from sembridge.errors import SembridgeError
+from sembridge.recipes import AlphaSweep, GridRecipe, TransferRecipe, draws, short_name
+
+FORMAT = 1  # raise it when results of finished cells must not be read any more
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One encoder or reference system, measured on all test sets of a language.
+
+    Attributes:
+        method: a method of the recipe, METHOD-alpha-ALPHA, hybrid-METHOD, bm25-words, bm25-tokens, or english.
+        base: the recipe's method behind `method`; None for a reference.
+        source_encoder: None where no encoder takes part (BM25).
+        seed: None where nothing is drawn as a rule.
+        alpha: the entmax exponent; None where there is none.
+        swept: alpha replaces that of the recipe's method.
+        with_hybrid: its run is also fused with BM25 over tokens, which gives the cell `hybrid`.
+    """
+
+    source_encoder: str | None
+    language: str
+    method: str
+    stage: str
+    seed: int | None = None
+    base: str | None = None
+    alpha: float | None = None
+    swept: bool = False
+    with_hybrid: bool = False
+
+    @property
+    def name(self) -> str:
+        """SOURCE/LANGUAGE/METHOD/STAGE[/SEED], as in splade-en/ko/random/zero-shot/0; SOURCE is "any" for BM25."""
+        source = "any" if self.source_encoder is None else short_name(self.source_encoder)
+        seed = () if self.seed is None else (str(self.seed),)
+        return "/".join((source, self.language, self.method, self.stage, *seed))
+
+    @property
+    def hybrid(self) -> "Cell | None":
+        """The cell of the fused run; it is computed, and finished, together with this one."""
+        if not self.with_hybrid:
+            return None
+        return replace(self, method=f"hybrid-{self.method}", alpha=None, with_hybrid=False)
+
+    @property
+    def slug(self) -> str:
+        """The name of the cell's folder."""
+        return self.name.replace("/", "__")
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """Cells of one group share what is loaded: data sets, target tokenizer, source encoder."""
+        return (self.language, self.source_encoder or "")
+
+    def transfer_recipe(self, recipe: GridRecipe, roots: dict[str, str] | None = None) -> TransferRecipe | None:
+        """The settings of the cell's transfer; None for a reference."""
+        if self.base is None:
+            return None
+        overrides: dict[str, object] = {"seed": self.seed}
+        if self.swept:
+            overrides["alpha"] = self.alpha
+        return recipe.transfer_recipe(self.base, self.language, roots=roots, **overrides)
+
+
+def grid_cells(recipe: GridRecipe) -> list[Cell]:
+    """Every cell of the recipe, in its order; those of one language and source encoder beside each other.
+
+    Raises:
+        SembridgeError: the recipe asks for the fine-tuned stage.
+    """
+    if "fine-tuned" in recipe.stages:
+        raise SembridgeError(
+            "Stage fine-tuned cannot be computed yet: sembridge has no training. Leave `stages: [zero-shot]`."
+        )
+    cells = [cell for stage in recipe.stages for language in recipe.languages for cell in _of(recipe, language, stage)]
+    return list(dict.fromkeys(cells))  # a repeated alpha
+
+
+def _of(recipe: GridRecipe, language: str, stage: str) -> Iterator[Cell]:
+    for reference in recipe.references:
+        if reference != "english":
+            yield Cell(None, language, reference, stage)
+    for source_encoder in recipe.source_encoders:
+        if "english" in recipe.references:
+            yield Cell(source_encoder, language, "english", stage)
+        for method in recipe.methods:
+            yield from _of_method(recipe, source_encoder, language, stage, method)
+        for sweep in recipe.alpha_sweeps:
+            if _takes_part(sweep, source_encoder, language):
+                yield from _of_sweep(recipe, source_encoder, language, stage, sweep)
+
+
+def _of_method(recipe: GridRecipe, source_encoder: str, language: str, stage: str, method: str) -> Iterator[Cell]:
+    settings = recipe.transfer_recipe(method, language)
+    for seed in recipe.seeds if draws(settings) else (None,):
+        yield Cell(
+            source_encoder, language, method, stage, seed,
+            base=method, alpha=_alpha(settings), with_hybrid=method in recipe.hybrids,
+        )  # fmt: skip
+
+
+def _of_sweep(recipe: GridRecipe, source_encoder: str, language: str, stage: str, sweep: AlphaSweep) -> Iterator[Cell]:
+    for alpha in sweep.alphas:
+        settings = recipe.transfer_recipe(sweep.method, language, alpha=alpha)
+        for seed in (sweep.seeds or recipe.seeds[:1]) if draws(settings) else (None,):
+            method = f"{sweep.method}-alpha-{alpha:g}"
+            yield Cell(source_encoder, language, method, stage, seed, base=sweep.method, alpha=alpha, swept=True)
+
+
+def _takes_part(sweep: AlphaSweep, source_encoder: str, language: str) -> bool:
+    encoders, languages = sweep.source_encoders, sweep.languages
+    return (encoders is None or source_encoder in encoders) and (languages is None or language in languages)
+
+
+def _alpha(settings: TransferRecipe) -> float | None:
+    return settings.alpha if settings.method == "sembridge" and settings.weighting == "entmax" else None
+
+
+def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
+    """The cells that a pattern names: a whole name or a part of it, with * and ? as in file names.
+
+    Raises:
+        SembridgeError: a pattern that fits no cell.
+    """
+    for pattern in patterns:
+        if not any(_fits(cell, pattern) for cell in cells):
+            raise SembridgeError(
+                f"No cell matches --only {pattern!r}: expected a name such as {cells[0].name}, or a part of one, as "
+                f"/{cells[0].language}/; --dry-run lists all {len(cells)} cells."
+            )
+    return [cell for cell in cells if not patterns or any(_fits(cell, pattern) for pattern in patterns)]
+
+
+def _fits(cell: Cell, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(cell.name, pattern) or fnmatch.fnmatchcase(cell.name, f"*{pattern}*")
+
+
+def fingerprint(cell: Cell, recipe: GridRecipe) -> str:
+    """32 hex digits of everything in the recipe that decides the cell's result.
+
+    Roots are left out (a moved folder changes nothing), and so is the content of data sets and models. A setting of a
+    transfer that equals its default counts like one that is not there, so a new setting leaves finished cells alone.
+    """
+    settings = cell.transfer_recipe(recipe)
+    language = recipe.languages[cell.language]
+    decides = {
+        "format": FORMAT,
+        "cell": cell.name,
+        "source_encoder": cell.source_encoder,
+        "bridge": recipe.bridge if settings is not None and settings.method == "sembridge" else None,
+        "transfer": settings and settings.model_dump(mode="json", exclude_defaults=True),
+        "with_hybrid": cell.with_hybrid,
+        "target_tokenizer": language.target_tokenizer,
+        "words": language.words if settings is not None else (),
+        **recipe.model_dump(include={"sampling", "measures"}),
+        "test_sets": [test_set.model_dump() for test_set in language.test_sets],
+    }
+    if cell.source_encoder is not None:
+        decides |= recipe.model_dump(include={"engine", "max_active_dims"})
+    text = json.dumps(decides, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,0 +1,257 @@
+"""One cell computed: the transfer, its evaluation on every test set of the language, and the words of the table."""
+
+import logging
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from sembridge.errors import SembridgeError
+from sembridge.evaluation import Evaluation, evaluate, evaluate_bm25, evaluate_run
+from sembridge.experiments.cells import Cell, fingerprint
+from sembridge.experiments.places import Places
+from sembridge.experiments.store import Result
+from sembridge.explain import Explainer
+from sembridge.language_transfer import LanguageTransfer, transfer
+from sembridge.lexical_overlap import least_overlapping, lexical_overlap
+from sembridge.loading import load_bridge, load_encoder, load_tokenizer
+from sembridge.recipes import GridRecipe, TestSet, TransferRecipe
+from sembridge.retrieval_data import RetrievalData, load_retrieval_data
+from sembridge.runs import Run, hybrid
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer, SparseEncoder
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+VERSIONS_OF = ("sembridge", "sentence-transformers", "transformers", "torch", "numpy", "bm25s", "ir-measures")
+TOP_K = 1000
+WORD_PARTS = 10  # source tokens a word, of all that have a weight
+DECIMALS = 6  # of a row's figures: beyond them sums depend on the number of threads
+
+
+@dataclass(frozen=True)
+class MeasuredSet:
+    """A test set as the grid measures it, with what all its cells share.
+
+    Attributes:
+        overlap: query id -> share of its words that a relevant document repeats.
+        least: ids of the least overlapping third of the queries.
+    """
+
+    settings: TestSet
+    data: RetrievalData
+    overlap: dict[str, float]
+    least: tuple[str, ...]
+
+
+@dataclass
+class Workbench:
+    """What the cells of a process share: models and data sets of the language and the source encoder at hand.
+
+    Loading follows the cells: another language drops the data sets of the last one, so memory stays that of one group.
+    """
+
+    recipe: GridRecipe
+    places: Places
+    _loaded: dict[str, tuple[str, Any]] = field(default_factory=dict)
+
+    def source_encoder(self, name: str) -> "SparseEncoder":
+        return self._kept("source encoder", name, lambda: load_encoder(name, device=self.recipe.device))
+
+    def bridge(self) -> "SentenceTransformer":
+        name = self.recipe.bridge
+        if name is None:
+            raise SembridgeError("The recipe names no bridge; add the key `bridge`, e.g. BAAI/bge-m3.")
+        return self._kept("bridge", name, lambda: load_bridge(name, device=self.recipe.device))
+
+    def tokenizer(self, language: str) -> "PreTrainedTokenizerBase":
+        name = self.recipe.languages[language].target_tokenizer
+        return self._kept("tokenizer", name, lambda: load_tokenizer(name))
+
+    def test_sets(self, language: str) -> list[MeasuredSet]:
+        settings = self.recipe.languages[language].test_sets
+        return self._kept("test sets", language, lambda: [self._measured_set(s, language) for s in settings])
+
+    def bm25_runs(self, language: str) -> dict[str, Run]:
+        """Test set -> its run of BM25 over the target tokenizer's tokens."""
+        return self._kept("BM25", language, lambda: {
+            measured.settings.name: evaluate_bm25(
+                measured.data, self.tokenizer(language), measures=self.recipe.measures, top_k=TOP_K
+            ).run
+            for measured in self.test_sets(language)
+        })  # fmt: skip
+
+    def _measured_set(self, settings: TestSet, language: str) -> MeasuredSet:
+        place = self.places.test_set(settings.name)
+        data = load_retrieval_data(place, split=settings.split, language=language)
+        caps = self.recipe.sampling
+        data = data.sample(caps.queries, caps.documents, seed=caps.seed)
+        return MeasuredSet(settings, data, lexical_overlap(data), tuple(least_overlapping(data).queries))
+
+    def _kept(self, kind: str, name: str, load: Any) -> Any:
+        if self._loaded.get(kind, ("", None))[0] != name:
+            self._loaded.pop(kind, None)  # before the next one is loaded: two would not always fit
+            self._loaded[kind] = (name, load())
+        return self._loaded[kind][1]
+
+
+def compute_cell(cell: Cell, bench: Workbench) -> dict[Cell, Result]:
+    """The result of the cell, preceded by that of its hybrid if it has one.
+
+    Raises:
+        SembridgeError: a model, data set or file that is not there or does not fit.
+    """
+    start = time.perf_counter()
+    settings = cell.transfer_recipe(bench.recipe, bench.places.roots())
+    transferred = None if settings is None else _transfer(cell, settings, bench)
+    encoder = transferred.encoder if transferred else None
+    if cell.method == "english" and cell.source_encoder:
+        encoder = bench.source_encoder(cell.source_encoder)
+    rows, fused_rows = [], []
+    for measured in bench.test_sets(cell.language):
+        row_start = time.perf_counter()
+        evaluation = _evaluate(cell, encoder, measured, bench)
+        rows.append(_Measured(measured, evaluation, time.perf_counter() - row_start))
+        if cell.hybrid:
+            fused = _fuse(evaluation, measured, cell.language, bench)
+            fused_rows.append(_Measured(measured, fused, time.perf_counter() - row_start))
+    results = {}
+    if cell.hybrid:
+        results[cell.hybrid] = _result(cell.hybrid, fused_rows, bench, time.perf_counter() - start)
+    results[cell] = _result(cell, rows, bench, time.perf_counter() - start)
+    if transferred is not None:
+        results[cell]["words"] = _words(cell, transferred, bench)
+        results[cell]["rows_by_kind"] = transferred.report.counts
+    return results
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    measured: MeasuredSet
+    evaluation: Evaluation
+    seconds: float
+
+
+def _transfer(cell: Cell, settings: TransferRecipe, bench: Workbench) -> LanguageTransfer:
+    settings.check_files()
+    return transfer(
+        bench.source_encoder(cell.source_encoder or ""),
+        bench.tokenizer(cell.language),
+        bench.bridge() if settings.method == "sembridge" else None,
+        recipe=settings,
+        device=bench.recipe.device,
+    )
+
+
+def _evaluate(cell: Cell, encoder: "SparseEncoder | None", measured: MeasuredSet, bench: Workbench) -> Evaluation:
+    recipe = bench.recipe
+    if encoder is None:
+        tokenizer = bench.tokenizer(cell.language) if cell.method == "bm25-tokens" else None
+        return evaluate_bm25(measured.data, tokenizer, measures=recipe.measures, top_k=TOP_K)
+    return evaluate(
+        encoder,
+        measured.data,
+        measures=recipe.measures,
+        top_k=TOP_K,
+        batch_size=recipe.batch_size,
+        max_active_dims=recipe.max_active_dims,
+        engine=recipe.engine,
+    )
+
+
+def _fuse(evaluation: Evaluation, measured: MeasuredSet, language: str, bench: Workbench) -> Evaluation:
+    bm25 = bench.bm25_runs(language)[measured.settings.name]
+    run = hybrid([bm25, evaluation.run], top_k=TOP_K)
+    return evaluate_run(run, measured.data, measures=bench.recipe.measures, system="hybrid")
+
+
+def _result(cell: Cell, rows: list[_Measured], bench: Workbench, seconds: float) -> Result:
+    return {
+        "cell": cell.name,
+        "fingerprint": fingerprint(cell, bench.recipe),
+        "versions": _versions(),
+        "seconds": round(seconds, 1),
+        "rows": [_row(cell, row, bench.recipe.engine) for row in rows],
+        "per_query": {row.measured.settings.name: row.evaluation.per_query for row in rows},
+        "lexical_overlap": {row.measured.settings.name: row.measured.overlap for row in rows},
+        "health": {
+            row.measured.settings.name: row.evaluation.health.to_dict() for row in rows if row.evaluation.health
+        },
+        "words": [],
+    }
+
+
+def _row(cell: Cell, row: _Measured, engine: str) -> dict[str, Any]:
+    evaluation, data = row.evaluation, row.measured.data
+    least = {measure: _mean(values, row.measured.least) for measure, values in evaluation.per_query.items()}
+    return {
+        "cell": cell.name,
+        "source_encoder": cell.source_encoder,
+        "language": cell.language,
+        "method": cell.method,
+        "stage": cell.stage,
+        "seed": cell.seed,
+        "alpha": cell.alpha,
+        "data": row.measured.settings.name,
+        "split": row.measured.settings.split,
+        "n_queries": len(data.queries),
+        "n_documents": len(data.corpus),
+        "measures": {measure: _rounded(value) for measure, value in evaluation.measures.items()},
+        "least_overlapping": least,
+        "lexical_overlap": _mean(row.measured.overlap, row.measured.overlap),
+        "flops": _rounded(evaluation.flops),
+        "query_active_dims": _rounded(evaluation.query_active_dims),
+        "document_active_dims": _rounded(evaluation.document_active_dims),
+        "engine": engine if evaluation.flops is not None else None,
+        "seconds": round(row.seconds, 2),
+    }
+
+
+def _words(cell: Cell, transferred: LanguageTransfer, bench: Workbench) -> list[dict[str, Any]]:
+    """The heaviest source tokens of the recipe's words; a word that is no single token, or has no weights, says so."""
+    explainer = Explainer(transferred.encoder, transferred.alignment)
+    found = []
+    for word in bench.recipe.languages[cell.language].words:
+        ids = explainer.token_ids(word)
+        # A word's own token before a continuation of the same letters.
+        ids = sorted(ids, key=lambda token_id: (not explainer.vocabulary.starts_word[token_id], token_id))
+        token = explainer.token(ids[0]) if ids else None
+        found.append(
+            {
+                "word": word,
+                "language": cell.language,
+                "method": cell.method,
+                "source_encoder": cell.source_encoder,
+                "kind": token.kind if token else "no single token",
+                "note": _word_note(token.kind if token else None, cell),
+                "parts": [[part.token, round(part.weight, 4)] for part in token.parts[:WORD_PARTS]] if token else [],
+            }
+        )
+    return found
+
+
+def _word_note(kind: str | None, cell: Cell) -> str | None:
+    """Why a word has no weights; None where it has some."""
+    if kind is None:
+        return "the target tokenizer cuts this word into pieces"
+    return f"no weights: {cell.base} does not make this row of single source tokens" if kind == "fallback" else None
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{package: version(package) for package in VERSIONS_OF}}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DECIMALS)
+
+
+def _mean(values: Mapping[str, float], ids: Iterable[str]) -> float | None:
+    chosen = [values[i] for i in ids]
+    return round(fmean(chosen), DECIMALS) if chosen else None

@@ -1,0 +1,117 @@
+"""What a run of a grid would do, found out without loading a model: cells, downloads, and an estimate of the time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sembridge.experiments.cells import Cell, grid_cells, select
+from sembridge.experiments.places import Places, check_test_sets
+from sembridge.experiments.store import Store
+from sembridge.recipes import GridRecipe
+from sembridge.retrieval_data import load_retrieval_data
+
+ASSUMED_TEXTS = 20_000  # of an mteb task without caps; their sizes are not known before the download
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell, whether it is done, changed or missing, and the number of texts that it encodes."""
+
+    cell: Cell
+    state: str
+    n_texts: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        downloads: hub ids and mteb tasks that are not in the local cache, with what they are for.
+        texts_per_second: encoding speed behind the estimate.
+        measured: the speed comes from finished cells; otherwise it is the recipe's.
+        seconds: of all cells that are not done, in one process.
+    """
+
+    cells: tuple[PlannedCell, ...]
+    downloads: dict[str, str]
+    texts_per_second: float
+    measured: bool
+    seconds: float
+
+    def count(self, state: str) -> int:
+        return sum(planned.state == state for planned in self.cells)
+
+    @property
+    def basis(self) -> str:
+        """How the time was estimated."""
+        origin = "measured on the finished cells" if self.measured else "the recipe's documents_per_second"
+        return f"{self.texts_per_second:.3g} texts a second, {origin}; transfers and downloads not counted"
+
+
+def plan_grid(
+    recipe: GridRecipe, folder: str | Path, *, places: Places | None = None, only: Sequence[str] = ()
+) -> Plan:
+    """The plan of `run_grid` with the same arguments; nothing is written.
+
+    Raises:
+        SembridgeError: as `run_grid`.
+    """
+    places, store = places or Places(), Store(Path(folder))
+    cells = select(grid_cells(recipe), only)
+    check_test_sets(recipe, cells, places)
+    store.check()
+    states = store.states(recipe, cells)
+    sizes = {language: _n_texts(recipe, language, places) for language in dict.fromkeys(c.language for c in cells)}
+    planned = tuple(PlannedCell(c, states[c], sizes[c.language] if c.source_encoder else 0) for c in cells)
+    speed = _measured_speed(store, [c for c, state in states.items() if state == "done"])
+    texts_per_second = speed or recipe.documents_per_second
+    to_do = [p for p in planned if p.state != "done"]
+    seconds = sum(p.n_texts for p in to_do) / texts_per_second
+    downloads = dict(_downloads(recipe, [p.cell for p in to_do]))
+    return Plan(planned, downloads, texts_per_second, speed is not None, seconds)
+
+
+def _n_texts(recipe: GridRecipe, language: str, places: Places) -> int:
+    """Documents and queries that a cell of the language encodes."""
+    caps, total = recipe.sampling, 0
+    for test_set in recipe.languages[language].test_sets:
+        if test_set.name.startswith("mteb:"):
+            total += caps.documents or ASSUMED_TEXTS
+        else:
+            data = load_retrieval_data(places.test_set(test_set.name), split=test_set.split)
+            data = data.sample(caps.queries, caps.documents, seed=caps.seed)
+            total += len(data.corpus) + len(data.queries)
+    return total
+
+
+def _measured_speed(store: Store, done: Sequence[Cell]) -> float | None:
+    """Texts a second over all rows with vectors."""
+    rows = [row for cell in done for row in (store.read(cell) or {"rows": []})["rows"] if row["flops"] is not None]
+    seconds = sum(row["seconds"] for row in rows)
+    return sum(row["n_documents"] + row["n_queries"] for row in rows) / seconds if seconds else None
+
+
+def _downloads(recipe: GridRecipe, cells: Sequence[Cell]) -> Iterator[tuple[str, str]]:
+    """Names that are not on this machine, and what each is."""
+    for cell in cells:
+        settings = cell.transfer_recipe(recipe)
+        language = recipe.languages[cell.language]
+        names = {cell.source_encoder: "source encoder", language.target_tokenizer: "target tokenizer"}
+        if settings is not None and settings.method == "sembridge":
+            names[recipe.bridge] = "bridge"
+        for name, role in names.items():
+            if name is not None and not _is_here(name):
+                yield name, role
+        for test_set in language.test_sets:
+            if test_set.name.startswith("mteb:"):
+                yield test_set.name, "test set (unless mteb has it already)"
+
+
+def _is_here(name: str) -> bool:
+    from huggingface_hub import constants
+
+    if name.startswith("mini/") or Path(name).expanduser().is_dir():
+        return True
+    snapshots = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "snapshots"
+    return snapshots.is_dir() and any(snapshots.iterdir())

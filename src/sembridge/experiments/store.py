@@ -1,0 +1,109 @@
+"""The results of a grid on disk: a folder a cell, each file complete or not there at all."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sembridge.errors import SembridgeError
+from sembridge.experiments.cells import Cell, fingerprint
+from sembridge.output import write_file
+from sembridge.recipes import GridRecipe
+
+CELLS, RESULT_FILE, ERROR_FILE, RESULTS_FILE = "cells", "result.json", "error.txt", "results.jsonl"
+ROW_KEYS = (
+    "cell", "source_encoder", "language", "method", "stage", "seed", "alpha", "data", "split", "n_queries",
+    "n_documents", "measures", "least_overlapping", "lexical_overlap", "flops", "query_active_dims",
+    "document_active_dims", "engine", "seconds",
+)  # fmt: skip
+
+Result = dict[str, Any]
+"""A finished cell as result.json holds it: cell, fingerprint, versions, seconds, rows, per_query, words, health."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """The output folder of a grid."""
+
+    folder: Path
+
+    def prepare(self) -> None:
+        """Makes the folder, or accepts that of an earlier run.
+
+        Raises:
+            SembridgeError: something else stands there, or it cannot be written.
+        """
+        self.check()
+        try:
+            (self.folder / CELLS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SembridgeError(f"Output folder {self.folder} cannot be made: {error.strerror}.") from None
+
+    def check(self) -> None:
+        """Refuses a folder with other content than a grid's."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise SembridgeError(f"Output {self.folder} is no folder; give the name of a new one with --out.")
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / CELLS).is_dir():
+            raise SembridgeError(
+                f"Output folder {self.folder} holds something else than an earlier run; give a new name with --out."
+            )
+
+    def cell_folder(self, cell: Cell) -> Path:
+        return self.folder / CELLS / cell.slug
+
+    def read(self, cell: Cell) -> Result | None:
+        """The cell's result, of whatever settings; None where there is none that can be read."""
+        try:
+            result = json.loads((self.cell_folder(cell) / RESULT_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return result if isinstance(result, dict) else None
+
+    def write_result(self, cell: Cell, result: Result) -> None:
+        text = json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False)
+        self._write(cell, RESULT_FILE, text + "\n")
+        (self.cell_folder(cell) / ERROR_FILE).unlink(missing_ok=True)
+
+    def write_error(self, cell: Cell, traceback: str) -> None:
+        self._write(cell, ERROR_FILE, traceback)
+
+    def _write(self, cell: Cell, name: str, text: str) -> None:
+        self.cell_folder(cell).mkdir(parents=True, exist_ok=True)
+        write_file(self.cell_folder(cell) / name, [text])
+
+    def states(self, recipe: GridRecipe, cells: Sequence[Cell]) -> dict[Cell, str]:
+        """Cell -> "done", "changed" (finished under other settings) or "missing"."""
+        states = {}
+        for cell in cells:
+            states[cell] = self._state(recipe, cell)
+            if cell.hybrid and states[cell] == "done":
+                states[cell] = self._state(recipe, cell.hybrid)
+        return states
+
+    def _state(self, recipe: GridRecipe, cell: Cell) -> str:
+        result = self.read(cell)
+        if result is None:
+            return "missing"
+        return "done" if result.get("fingerprint") == fingerprint(cell, recipe) else "changed"
+
+    def results(self, recipe: GridRecipe, cells: Sequence[Cell]) -> list[Result]:
+        """The results of all finished cells of the recipe, by name."""
+        done = [cell for cell, state in self.states(recipe, cells).items() if state == "done"]
+        done += [cell.hybrid for cell in done if cell.hybrid]
+        return [result for cell in sorted(done, key=lambda c: c.name) if (result := self.read(cell)) is not None]
+
+
+def rows_of(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """The rows of `results.jsonl`, by cell and data set."""
+    rows = [{key: row[key] for key in ROW_KEYS} for result in results for row in result["rows"]]
+    return sorted(rows, key=lambda row: (row["cell"], row["data"], row["split"]))
+
+
+def versions_of(results: Iterable[Result]) -> dict[str, str]:
+    """Package -> the version that computed the cells; several versions are all named."""
+    found: dict[str, set[str]] = {}
+    for result in results:
+        for package, version in result["versions"].items():
+            found.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(versions)) for package, versions in sorted(found.items())}

@@ -1,0 +1,175 @@
+"""A grid: source encoders x languages x methods x stages x seeds, and what each of its cells is measured by."""
+
+import string
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from sembridge.errors import SembridgeError
+from sembridge.recipes.base import Recipe
+from sembridge.recipes.transfer import TransferRecipe
+
+Stage = Literal["zero-shot", "fine-tuned"]
+Reference = Literal["bm25-words", "bm25-tokens", "english"]
+
+# Methods whose every new row is drawn. The others draw at most the few rows of tokens without usable similarity.
+_DRAWN_METHODS = ("random", "univariate", "multivariate")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TestSet(_Part):
+    """Retrieval data and the split that is measured."""
+
+    __test__ = False  # no test class, whatever pytest makes of the name
+
+    name: str = Field(min_length=1, description="mini/NAME, mteb:TASK[:SUBSET], or a BEIR folder below the data root")
+    split: str = "test"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class GridLanguage(_Part):
+    """What a grid needs in one language.
+
+    Attributes:
+        files: name -> path; `{name}` in a method's settings stands for it. A path may begin with a root.
+        words: words of the qualitative table.
+    """
+
+    target_tokenizer: str = Field(min_length=1)
+    test_sets: tuple[TestSet, ...] = Field(min_length=1)
+    files: dict[str, str] = {}
+    words: tuple[str, ...] = ()
+
+    @field_validator("test_sets")
+    @classmethod
+    def _distinct_sets(cls, sets: tuple[TestSet, ...]) -> tuple[TestSet, ...]:
+        return _distinct(sets, key=lambda test_set: test_set.name)
+
+
+class AlphaSweep(_Part):
+    """Cells of a method under several alphas, named METHOD-alpha-ALPHA; by default everywhere, with the first seed."""
+
+    method: str
+    alphas: tuple[float, ...] = Field(min_length=1)
+    source_encoders: tuple[str, ...] | None = None
+    languages: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+
+
+class Sampling(_Part):
+    """Caps of every test set, as in `RetrievalData.sample`; none keeps everything."""
+
+    queries: int | None = Field(default=None, ge=1)
+    documents: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class GridRecipe(Recipe):
+    """Everything that decides the rows of `results.jsonl`."""
+
+    source_encoders: tuple[str, ...] = Field(min_length=1)
+    bridge: str | None = None
+    data: str | None = Field(default=None, description="root of data sets, relative to the recipe's file; {data}")
+    vectors: str | None = Field(default=None, description="root of word vectors, relative to the file; {vectors}")
+    languages: dict[str, GridLanguage] = Field(min_length=1)
+    methods: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> settings of a transfer")
+    stages: tuple[Stage, ...] = ("zero-shot",)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="of methods that draw their rows")
+    alpha_sweeps: tuple[AlphaSweep, ...] = ()
+    references: tuple[Reference, ...] = ("bm25-words", "bm25-tokens", "english")
+    hybrids: tuple[str, ...] = Field(default=(), description="methods fused with BM25 over tokens, by rank")
+    sampling: Sampling = Sampling()
+    measures: tuple[str, ...] = Field(default=("nDCG@10", "R@100", "RR@10"), min_length=1)
+    engine: Literal["stock", "fast", "fast-bf16"] = "stock"
+    max_active_dims: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    device: str = "cpu"
+    documents_per_second: float = Field(default=30.0, gt=0, description="for estimates, until a cell was measured")
+
+    @field_validator("source_encoders")
+    @classmethod
+    def _distinct_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(names, key=short_name)
+
+    @field_validator("seeds", "stages", "references", "hybrids", "measures")
+    @classmethod
+    def _distinct_values(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return _distinct(values, key=str)
+
+    @field_validator("methods", "languages")
+    @classmethod
+    def _plain_names(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        for name in values:
+            if not set(name) <= set(string.ascii_letters + string.digits + "._-") or name[:1] in (".", "-", ""):
+                raise ValueError(
+                    f"{name!r} of {info.field_name} becomes a file name: use letters, digits, '.', '_', '-'"
+                )
+        return values
+
+    @model_validator(mode="after")
+    def _check_methods(self) -> "GridRecipe":
+        for name in self.methods:
+            try:
+                recipe = self.transfer_recipe(name, next(iter(self.languages)))
+            except SembridgeError as error:
+                raise ValueError(str(error)) from None
+            if recipe.method == "sembridge" and self.bridge is None:
+                raise ValueError(f"method {name} needs a bridge: add the key `bridge`, e.g. BAAI/bge-m3")
+        for name in (*self.hybrids, *(sweep.method for sweep in self.alpha_sweeps)):
+            if name not in self.methods:
+                raise ValueError(
+                    f"{name!r} of hybrids or alpha_sweeps is none of the methods: {', '.join(self.methods)}"
+                )
+        for sweep in self.alpha_sweeps:
+            unknown = {*(sweep.source_encoders or ())} - {*self.source_encoders}
+            unknown |= {*(sweep.languages or ())} - {*self.languages}
+            if unknown:
+                raise ValueError(
+                    f"the alpha sweep of {sweep.method} names {min(unknown)!r}, which the grid does not have"
+                )
+            for alpha in sweep.alphas:
+                self.transfer_recipe(sweep.method, next(iter(self.languages)), alpha=alpha)
+        return self
+
+    def transfer_recipe(
+        self, method: str, language: str, *, roots: dict[str, str] | None = None, **overrides: Any
+    ) -> TransferRecipe:
+        """The settings of a method in a language, `{name}` of a file or root filled in where `roots` gives it."""
+        names = {"language": language, **(roots or {})}
+        files = {key: _fill(path, names) for key, path in self.languages[language].files.items()}
+        settings = {key: _fill(value, {**names, **files}) for key, value in self.methods[method].items()}
+        return TransferRecipe.build({**settings, **overrides}, origin=f"method {method}")
+
+
+def short_name(source_encoder: str) -> str:
+    """What cells call a source encoder: the last part of its name."""
+    return source_encoder.rstrip("/").rpartition("/")[2]
+
+
+def draws(recipe: TransferRecipe) -> bool:
+    """Whether new rows are drawn as a rule, so that another seed gives another encoder worth measuring."""
+    return recipe.method in _DRAWN_METHODS or (recipe.method == "sembridge" and recipe.residual > 0)
+
+
+def _distinct(values: tuple[Any, ...], *, key: Any) -> tuple[Any, ...]:
+    seen: dict[str, Any] = {}
+    for value in values:
+        if key(value) in seen:
+            raise ValueError(f"{seen[key(value)]!r} and {value!r} have the same name in the results; leave one out")
+        seen[key(value)] = value
+    return values
+
+
+def _fill(value: Any, names: dict[str, str]) -> Any:
+    """`value` with every known {name} in it replaced; unknown ones stay, so that a message can show them."""
+    if isinstance(value, str):
+        for name, text in names.items():
+            value = value.replace("{" + name + "}", text)
+    return value
