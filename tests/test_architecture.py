@@ -18,9 +18,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         " model_folder model_card beir_folder results table_formats charts",
         # parts of the operation
         "bridge hub loading initialization surgery extension alignment retrieval_data mteb_data runs lexical_overlap"
-        " health sparse_vectors fast_encoding corpus",
+        " health sparse_vectors corpus_cache fast_encoding corpus",
         # what a user asks for
-        "language_transfer evaluation explain inspection search export tables figures",
+        "language_transfer evaluation comparison evaluation_plan explain inspection search export tables figures",
         "demo experiments",
         "cli",
     )
@@ -38,6 +38,8 @@ SIBLINGS: dict[str, frozenset[str]] = {
     "corpus": frozenset({"hub"}),
     "health": frozenset({"sparse_vectors"}),
     "alignment": frozenset({"initialization"}),  # the kinds of rows
+    "comparison": frozenset({"evaluation"}),  # several of them
+    "evaluation_plan": frozenset({"evaluation"}),  # which measures exist
     "inspection": frozenset({"language_transfer"}),  # what a transfer finds before it starts
 }
 METHODS = ("gaussian", "mean", "random", "sembridge", "focus", "ofa", "wechsel")

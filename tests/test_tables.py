@@ -9,10 +9,19 @@ import pytest
 from synthetic_results import ENCODERS, LEVELS, realistic, row, scored, write
 
 from sembridge.errors import SembridgeError
-from sembridge.results import Results, System, mean_of, per_query_of, read_results, sets_by_language, systems
+from sembridge.results import (
+    Results,
+    System,
+    mean_of,
+    per_query_of,
+    read_results,
+    sets_by_language,
+    sweep_rows,
+    systems,
+)
 from sembridge.significance import bootstrap_interval, compare, holm
 from sembridge.table_formats import DASH, Group, Number, Table, to_csv, to_latex, to_markdown
-from sembridge.tables import grid_tables, sweep_rows, write_tables
+from sembridge.tables import grid_tables, write_tables
 
 PERMUTATIONS = 99
 

@@ -21,7 +21,7 @@ from sembridge.results import (
     pooled,
     read_results,
     sets_by_language,
-    sweep_family,
+    sweep_rows,
     systems,
 )
 from sembridge.significance import bootstrap_interval, compare, compare_all, holm
@@ -423,21 +423,6 @@ def _pair_groups(pairs: Sequence[_Pair], n_permutations: int) -> tuple[Group, ..
             )
         )
     return tuple(Group(title, tuple(rows)) for title, rows in grouped.items())
-
-
-def sweep_rows(results: Results) -> dict[System, dict[float, list[ResultRow]]]:
-    """Swept system -> alpha, rising -> zero-shot rows; the method's own alpha fills in where the sweep skipped it."""
-    found: dict[System, dict[float, list[ResultRow]]] = {}
-    for row in results.rows:
-        if is_sweep(row.method) and row.alpha is not None and row.stage == "zero-shot":
-            system = System(row.source_encoder, sweep_family(row.method))
-            found.setdefault(system, {}).setdefault(row.alpha, []).append(row)
-    for system, by_alpha in found.items():
-        sets = {row.data for rows in by_alpha.values() for row in rows}
-        own = [row for row in results.table_rows("zero-shot") if row.system == system and row.data in sets]
-        for alpha in {row.alpha for row in own if row.alpha is not None} - by_alpha.keys():
-            by_alpha[alpha] = [row for row in own if row.alpha == alpha]
-    return {system: dict(sorted(by_alpha.items())) for system, by_alpha in sorted(found.items(), key=str)}
 
 
 def _alpha_table(results: Results) -> Table:
