@@ -1,0 +1,93 @@
+"""`sembridge search`: the best documents of an index for some queries."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sembridge.cli.options import AllowPickle, Device, Json, RemoteCode
+from sembridge.cli.printing import console, print_json, print_table, sources_text
+from sembridge.cli.program import app, quiet_loading
+
+if TYPE_CHECKING:
+    from sembridge.search.explanation import TermExplainer
+    from sembridge.search.protocol import Hit
+
+_SNIPPET = 160  # characters of a text that a table shows
+
+
+@app.command(
+    epilog="""Examples:
+
+`sembridge search my-index "학교는 몇 시에 시작하나요?"`
+
+`sembridge search my-index "학교" --filter year=2020 --top-k 3 --explain`"""
+)
+def search(
+    folder: Annotated[Path, typer.Argument(help="Folder written by `sembridge index`.")],
+    queries: Annotated[list[str], typer.Argument(help="Texts to search for.", metavar="QUERY...")],
+    top_k: Annotated[int, typer.Option(min=1, help="Documents a query.")] = 10,
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", help="field=value that a document must have; may be repeated.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the terms behind every score.")] = False,
+    encoder: Annotated[str | None, typer.Option(help="Where the index's encoder is now, if it was moved.")] = None,
+    url: Annotated[str | None, typer.Option(help="Where the index's server is now.")] = None,
+    device: Device = "cpu",
+    trust_remote_code: RemoteCode = False,
+    allow_pickle: AllowPickle = False,
+    as_json: Json = False,
+) -> None:
+    """Searches an index with the encoder that it was made with."""
+    from sembridge.search.index import SearchIndex, read_manifest
+
+    name = encoder or read_manifest(folder).encoder.name
+    with SearchIndex.open(folder, url=url) as opened:
+        from sembridge.loading import load_encoder, resolve
+
+        quiet_loading()
+        loaded = load_encoder(name, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
+        found = opened.search(loaded, queries, top_k=top_k, filters=filters or (), with_terms=explain)
+    explainer = None
+    if explain:
+        from sembridge.search.explanation import TermExplainer
+
+        explainer = TermExplainer.of(loaded, resolve(name))
+    if as_json:
+        print_json([_as_dict(query, hits, explainer) for query, hits in zip(queries, found, strict=True)])
+        return
+    for query, hits in zip(queries, found, strict=True):
+        _print_hits(query, hits, explainer)
+
+
+def _as_dict(query: str, hits: "Sequence[Hit]", explainer: "TermExplainer | None") -> dict[str, Any]:
+    shown = []
+    for hit in hits:
+        facts = asdict(hit)
+        facts.pop("terms")
+        if explainer is not None:
+            facts["terms"] = [asdict(term) for term in explainer.explain(hit.terms)]
+        shown.append(facts)
+    return {"query": query, "hits": shown}
+
+
+def _print_hits(query: str, hits: "Sequence[Hit]", explainer: "TermExplainer | None") -> None:
+    console.print(query, style="bold")
+    if not hits:
+        console.print("  nothing found")
+    for rank, hit in enumerate(hits, start=1):
+        console.print(f"{rank:>3}  {hit.score:.2f}  {hit.id}  {_snippet(hit)}")
+        if explainer is not None:
+            rows = [
+                (f"     {t.token}", f"{t.product:.2f}", f"{t.query_weight:.2f}", f"{t.document_weight:.2f}",
+                 sources_text(t.parts))
+                for t in explainer.explain(hit.terms[:8])
+            ]  # fmt: skip
+            print_table(("     term", "product", "query", "document", "made of"), rows)
+
+
+def _snippet(hit: "Hit") -> str:
+    text = " ".join(f"{hit.title}  {hit.text}".split())
+    return text if len(text) <= _SNIPPET else text[: _SNIPPET - 1] + "…"
