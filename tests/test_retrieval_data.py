@@ -246,7 +246,7 @@ def test_one_document_is_a_corpus_that_can_be_searched(tmp_path: Path) -> None:
 def test_file_or_folder_without_permission_is_named(folder: Path, name: str) -> None:
     (folder / name).chmod(0)
     try:
-        with pytest.raises(SembridgeError, match=r"cannot be read|has no qrels|has no corpus"):
+        with pytest.raises(SembridgeError, match=r"cannot be read \(Permission denied\)"):
             load_retrieval_data(folder)
     finally:
         (folder / name).chmod(0o755)

@@ -101,7 +101,8 @@ def _file(folder: Path, stem: str, suffixes: tuple[str, ...]) -> Path:
 
 
 def _qrels_file(folder: Path, split: str) -> Path:
-    files = [path for path in sorted((folder / "qrels").glob("*")) if path.suffix in _QRELS_SUFFIXES]
+    listed = sorted((folder / "qrels").iterdir()) if (folder / "qrels").is_dir() else []
+    files = [path for path in listed if path.suffix in _QRELS_SUFFIXES]
     of_split = [path for path in files if path.stem == split]
     if len(of_split) > 1:
         raise SembridgeError(
