@@ -7,8 +7,10 @@ import math
 import random
 from pathlib import Path
 
+import ir_measures
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_array
 from sentence_transformers import SparseEncoder
 from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
@@ -16,15 +18,19 @@ from tiny import ENGLISH_WORDS, tiny_encoder, tiny_inference_free, tiny_tokenize
 
 from sembridge.errors import SembridgeError
 from sembridge.evaluation import (
+    Evaluation,
     compare,
+    depth,
     evaluate,
     evaluate_bm25,
     evaluate_run,
     evaluate_vectors,
     hybrid,
+    is_measure,
     measure_run,
 )
 from sembridge.retrieval_data import RetrievalData, load_retrieval_data
+from sembridge.runs import write_run
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +210,98 @@ def test_vectors_encoded_before_can_be_evaluated() -> None:
 def test_one_document_is_a_corpus(encoder: SparseEncoder) -> None:
     data = RetrievalData("one", None, {"d": "home river"}, {"q": "home"}, {"q": {"d": 1}})
     assert evaluate(encoder, data).measures["nDCG@10"] == 1.0
+
+
+def test_measures_equal_those_of_ir_measures_on_the_run_file(
+    data: RetrievalData, encoder: SparseEncoder, tmp_path: Path
+) -> None:
+    """Half of the queries tie throughout: the file alone has to tell every reader the order."""
+    evaluation = evaluate(encoder, data, measures=["nDCG@10", "R@10", "RR@10", "AP", "P@5"])
+    run = {
+        query: dict.fromkeys(scores, 1.0) if number % 2 else scores
+        for number, (query, scores) in enumerate(evaluation.run.items())
+    }
+    write_run(run, tmp_path / "run.trec")
+    measures = [ir_measures.parse_measure(name) for name in evaluation.measures]
+    read = list(ir_measures.read_trec_run(str(tmp_path / "run.trec")))
+    theirs = ir_measures.calc_aggregate(measures, data.qrels, read)
+    ours = evaluate_run(run, data, measures=list(evaluation.measures)).measures
+    assert ours == pytest.approx({str(measure): value for measure, value in theirs.items()}, abs=1e-6)
+    assert ours != evaluation.measures
+
+
+class CountingEncoder(SparseEncoder):
+    """Counts the texts it encodes."""
+
+    n_encoded = 0
+
+    def encode(self, inputs: list[str], *arguments: object, **options: object) -> object:  # type: ignore[override]
+        self.n_encoded += len(inputs)
+        return super().encode(inputs, *arguments, **options)
+
+
+def test_a_second_evaluation_encodes_nothing_and_whatever_changes_the_vectors_encodes_again(
+    data: RetrievalData, tmp_path: Path
+) -> None:
+    stock = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
+    encoder = CountingEncoder(modules=list(stock), device="cpu", similarity_fn_name="dot").eval()
+    figures: list[Evaluation] = []
+
+    def encoded(data: RetrievalData = data, **options: object) -> int:
+        before = encoder.n_encoded
+        figures.append(evaluate(encoder, data, cache_folder=tmp_path, **options))  # type: ignore[arg-type]
+        n_encoded = encoder.n_encoded - before
+        assert figures[-1].settings["vectors"] == ("encoded" if n_encoded >= len(data.corpus) else "cached")
+        return n_encoded
+
+    n_texts = len(data.corpus) + len(data.queries)
+    assert encoded() == n_texts
+    assert encoded(batch_size=3) == 0
+    assert figures[0].per_query == figures[1].per_query
+    assert figures[0].health == figures[1].health
+    assert figures[0].documents_per_second == figures[1].documents_per_second
+    assert encoded(max_active_dims=20) == n_texts
+    assert encoded(max_active_dims=20) == 0
+    longer = RetrievalData(data.name, "en", data.corpus | {"new": "home river"}, data.queries, data.qrels)
+    assert encoded(longer) == len(longer.corpus)  # its queries are the same
+    with torch.no_grad():
+        encoder[0].model.cls.predictions.bias[40] += 0.25
+    assert encoded() == n_texts
+    encoder.prompts = {"query": "find "}
+    assert encoded() == n_texts
+    encoder.max_seq_length = 5
+    assert encoded() == n_texts
+
+
+def test_damaged_cache_is_encoded_again(
+    data: RetrievalData, encoder: SparseEncoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = evaluate(encoder, data, cache_folder=tmp_path)
+    files = sorted(tmp_path.rglob("*.safetensors"))
+    assert [path.name.split("-")[0] for path in files] == ["documents", "queries"]
+    for damage in (lambda raw: raw[:-40], lambda raw: raw[:-5] + bytes([raw[-5] ^ 1]) + raw[-4:], lambda raw: b""):
+        files[0].write_bytes(damage(files[0].read_bytes()))
+        again = evaluate(encoder, data, cache_folder=tmp_path)
+        assert again.settings["vectors"] == "encoded"
+        assert again.per_query == first.per_query
+    assert caplog.text.count("are damaged") == 3
+    assert evaluate(encoder, data, cache_folder=tmp_path).settings["vectors"] == "cached"
+    assert len(list(tmp_path.rglob("*"))) == 3  # the encoder's folder and two files
+
+
+def test_a_cache_that_cannot_be_written_costs_no_evaluation(
+    data: RetrievalData, encoder: SparseEncoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    evaluation = evaluate(encoder, data, cache_folder=tmp_path / "file")
+    assert evaluation.measures == evaluate(encoder, data).measures
+    assert "Encoded texts are not kept in" in caplog.text
+
+
+def test_depth_is_the_deepest_cutoff() -> None:
+    assert depth(["nDCG@10", "R@100", "AP"]) == 100
+    assert depth(["AP"]) == 0
+    assert [is_measure(name) for name in ("nDCG@10", "AP", "nDGC@10", "mini")] == [True, True, False, False]
 
 
 @pytest.mark.shared

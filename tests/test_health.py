@@ -87,12 +87,14 @@ def test_mean_pairwise_cosine_is_that_of_all_pairs() -> None:
     assert mean_pairwise_cosine(csr_array(vectors[:1])) is None
 
 
-def test_nearly_equal_documents_have_collapsed(vocabulary: Vocabulary) -> None:
+def test_nearly_equal_vectors_have_collapsed(vocabulary: Vocabulary) -> None:
     documents = 1 + 0.05 * np.random.default_rng(0).random((30, 20), dtype=np.float32)
     documents[:, :3] = 0
-    report = report_of(documents, vocabulary)
-    assert "mean pairwise cosine of documents" in warned_checks(report)
-    assert "mean pairwise cosine 1.000" in report.warnings[0]
+    of_documents = report_of(documents, vocabulary, queries=healthy_documents())
+    assert "mean pairwise cosine of documents" in warned_checks(of_documents)
+    assert "The documents are nearly the same vector (mean pairwise cosine 1.000)" in of_documents.warnings[0]
+    of_queries = report_of(healthy_documents(), vocabulary, queries=documents)
+    assert warned_checks(of_queries) == ["mean pairwise cosine of queries"]
 
 
 @pytest.mark.parametrize(
@@ -105,8 +107,9 @@ def test_weight_on_tokens_that_match_everything(
     documents = (healthy_documents() > 0).astype(np.float32)
     documents[:, columns] = 1
     report = report_of(documents, vocabulary)
-    assert warned_checks(report) == [name]
+    assert warned_checks(report) == [name, *(["weight on stop-like terms"] if share > 0.25 else [])]
     assert value_of(report, name) == pytest.approx(share)
+    assert value_of(report, "weight on stop-like terms") == pytest.approx(share)  # they are in every document
 
 
 def test_dimensions_of_most_documents_are_named_by_their_tokens(vocabulary: Vocabulary) -> None:
@@ -131,8 +134,22 @@ def test_many_dimensions_of_most_documents_are_warned_about(vocabulary: Vocabula
     documents = (generator.random((60, 20)) < 0.9) * generator.random((60, 20))
     documents[:, :3] = 0
     report = report_of(documents.astype(np.float32), vocabulary)
-    assert warned_checks(report) == ["dimensions in most documents"]
-    assert "17 dimensions fire for more than half" in report.warnings[0]
+    assert warned_checks(report) == ["weight on stop-like terms", "dimensions in most documents"]
+    assert "17 dimensions fire for more than half" in report.warnings[1]
+
+
+def test_stop_like_terms_are_the_dimensions_of_most_documents(vocabulary: Vocabulary) -> None:
+    documents = np.zeros((40, 20), dtype=np.float32)
+    documents[np.arange(40), 5 + np.arange(40) % 15] = 3
+    documents[:21, 4] = 1  # 21 of 40 documents
+    documents[20:, 3] = 1  # half of them are not most
+    report = report_of(documents, vocabulary)
+    assert value_of(report, "weight on stop-like terms") == pytest.approx(21 / (40 * 3 + 21 + 20))
+    documents[:21, 4] = 3
+    report = report_of(documents, vocabulary)
+    assert warned_checks(report) == ["weight on stop-like terms"]
+    assert "31% of the documents' weight is on stop-like terms" in report.warnings[0]
+    assert "(first: word1)" in report.warnings[0]
 
 
 def test_dead_dimensions_count_once_there_were_enough_postings() -> None:

@@ -14,7 +14,7 @@ from tiny import tiny_tokenizer
 from sembridge import runs
 from sembridge.errors import SembridgeError
 from sembridge.retrieval_data import RetrievalData, load_retrieval_data
-from sembridge.runs import bm25_run, exact_search, hybrid, ranked, words
+from sembridge.runs import bm25_run, exact_search, hybrid, ranked, words, write_run
 
 TEXTS = {
     "d1": "the river runs through the city",
@@ -174,3 +174,37 @@ def test_bm25_over_words_reaches_its_known_reciprocal_rank(shared: Path, languag
         ranks = [rank for rank, doc in enumerate(scores, start=1) if data.qrels[query_id].get(doc, 0) > 0]
         total += 1 / ranks[0] if ranks else 0.0
     assert total / len(data.queries) == pytest.approx(published, abs=0.01)
+
+
+def test_run_file_keeps_the_order_for_every_reader(tmp_path: Path) -> None:
+    """Tied scores and differences below single precision: trec_eval reads both as ties and puts the higher id first."""
+    run = {"q1": {"b": 2.0, "a": 2.0, "c": 2.0 - 1e-12, "d": -1.0}, "q2": {}}
+    write_run(run, tmp_path / "run.trec", system="my encoder")
+    lines = [line.split(" ") for line in (tmp_path / "run.trec").read_text().splitlines()]
+    assert [(line[0], line[1], line[2], line[3], line[5]) for line in lines] == [
+        ("q1", "Q0", "a", "1", "my-encoder"),
+        ("q1", "Q0", "b", "2", "my-encoder"),
+        ("q1", "Q0", "c", "3", "my-encoder"),
+        ("q1", "Q0", "d", "4", "my-encoder"),
+    ]
+    scores = [float(np.float32(line[4])) for line in lines]
+    assert scores == sorted(set(scores), reverse=True)
+    assert scores == pytest.approx([2.0, 2.0, 2.0, -1.0], rel=1e-6)
+
+
+def test_run_file_replaces_an_old_one_or_leaves_it(tmp_path: Path) -> None:
+    path = tmp_path / "run.trec"
+    write_run({"q": {"d": 1.0}}, path)
+    old = path.read_text()
+    with pytest.raises(SembridgeError, match="document id 'd 2' has white space, which a TREC run cannot hold"):
+        write_run({"q": {"d": 1.0, "d 2": 0.5}}, path)
+    with pytest.raises(SembridgeError, match="query id 'q 1' has white space"):
+        write_run({"q 1": {"d": 1.0}}, path)
+    assert path.read_text() == old
+    write_run({"q": {"e": 1.0}}, path)
+    assert path.read_text() == "q Q0 e 1 1 sembridge\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["run.trec"]
+    with pytest.raises(SembridgeError, match="missing is not a folder you can write to; make it first"):
+        write_run({"q": {"e": 1.0}}, tmp_path / "missing" / "run.trec")
+    with pytest.raises(SembridgeError, match="is a folder; give the name of a file"):
+        write_run({"q": {"e": 1.0}}, tmp_path)

@@ -7,20 +7,22 @@ per_query = measure_run(run, data, measures)     # nDCG@10, R@100, RR@10 as in i
 
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scipy.sparse import csr_array
 
+from sembridge.corpus_cache import CorpusCache, EncodedTexts, timed
 from sembridge.errors import SembridgeError
 from sembridge.health import HealthReport, health
 from sembridge.retrieval_data import RetrievalData
 from sembridge.runs import BM25_B, BM25_K1, BM25_METHOD, Run, bm25_run, exact_search, hybrid, ranked
 from sembridge.significance import Comparison, compare, compare_all
-from sembridge.sparse_vectors import encode_corpus, encode_queries, flops
+from sembridge.sparse_vectors import Engine, encode_corpus, encode_queries, flops
 from sembridge.vocabulary import Vocabulary, read_vocabulary
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ __all__ = [
     "bm25_run",
     "compare",
     "compare_all",
+    "depth",
     "encode_corpus",
     "encode_queries",
     "evaluate",
@@ -47,6 +50,7 @@ __all__ = [
     "flops",
     "health",
     "hybrid",
+    "is_measure",
     "measure_run",
     "ranked",
 ]
@@ -70,7 +74,8 @@ class Evaluation:
         query_active_dims, document_active_dims: mean number of non-zero dimensions; None without vectors.
         flops: the FLOPS statistic; None without vectors.
         postings: entries of an inverted index over the corpus; None without vectors.
-        queries_per_second, documents_per_second: encoding speed; None where nothing was encoded.
+        queries_per_second, documents_per_second: encoding speed, that of the run which encoded them where the vectors
+            were read from a cache; None where nothing was encoded.
         health: the health report; None without vectors.
         settings: what a reader needs to get the same numbers again, with versions.
         run: the documents returned, for fusion; not part of `to_dict`.
@@ -108,34 +113,43 @@ def evaluate(
     top_k: int = DEFAULT_TOP_K,
     batch_size: int = 32,
     max_active_dims: int | None = None,
+    engine: Engine = "stock",
+    cache_folder: Path | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """The evaluation of a sparse encoder: every query against the whole corpus by exact search.
 
-    `max_active_dims` keeps that many largest weights of every query and document; None is the encoder's own setting.
+    Args:
+        top_k: documents a query in the run.
+        max_active_dims: keeps that many largest weights of every query and document; None is the encoder's own setting.
+        engine: how texts are encoded, as in `encode_corpus`.
+        cache_folder: where vectors are kept, so that the same encoder, settings and texts are encoded once; None keeps
+            nothing. `settings["vectors"]` tells "cached" from "encoded".
 
     Raises:
         SembridgeError: an unknown measure, a measure that looks deeper than `top_k`, or weights that are not finite.
     """
     _parse_measures(measures, top_k)  # before minutes of encoding
-    document_texts, query_texts = list(data.corpus.values()), list(data.queries.values())
-    documents, document_seconds = _timed(
-        lambda: encode_corpus(
-            encoder, document_texts, batch_size=batch_size, max_active_dims=max_active_dims, progress=progress
-        )
+    cache = CorpusCache.of(encoder, cache_folder)
+
+    def encoded(side: str, encode: "Callable[..., csr_array]", texts: Mapping[str, str]) -> EncodedTexts:
+        options = {"max_active_dims": max_active_dims, "engine": engine}
+        call = partial(encode, encoder, list(texts.values()), batch_size=batch_size, progress=progress, **options)
+        return timed(call) if cache is None else cache.encoded(side, list(texts.values()), options, call)
+
+    documents = encoded("documents", encode_corpus, data.corpus)
+    queries = encoded("queries", encode_queries, data.queries)
+    vocabulary = _vocabulary_of_dimensions(encoder, documents.vectors.shape[1])
+    evaluation = evaluate_vectors(
+        queries.vectors, documents.vectors, data, measures=measures, top_k=top_k, vocabulary=vocabulary
     )
-    queries, query_seconds = _timed(
-        lambda: encode_queries(
-            encoder, query_texts, batch_size=batch_size, max_active_dims=max_active_dims, progress=progress
-        )
-    )
-    vocabulary = _vocabulary_of_dimensions(encoder, documents.shape[1])
-    evaluation = evaluate_vectors(queries, documents, data, measures=measures, top_k=top_k, vocabulary=vocabulary)
     return replace(
         evaluation,
-        queries_per_second=len(data.queries) / query_seconds,
-        documents_per_second=len(data.corpus) / document_seconds,
-        settings=evaluation.settings | _encoder_settings(encoder, batch_size, max_active_dims),
+        queries_per_second=len(data.queries) / queries.seconds,
+        documents_per_second=len(data.corpus) / documents.seconds,
+        settings=evaluation.settings
+        | _encoder_settings(encoder, batch_size, max_active_dims)
+        | {"engine": engine, "vectors": "cached" if documents.cached else "encoded"},
     )
 
 
@@ -225,12 +239,6 @@ def measure_run(run: Run, data: RetrievalData, measures: Sequence[str]) -> dict[
     return per_query
 
 
-def _timed(encode: Callable[[], csr_array]) -> tuple[csr_array, float]:
-    start = time.perf_counter()
-    vectors = encode()
-    return vectors, time.perf_counter() - start
-
-
 def _vocabulary_of_dimensions(encoder: "SparseEncoder", n_dims: int) -> Vocabulary | None:
     """The vocabulary that names the dimensions; None where they are no tokens or cannot be read."""
     try:
@@ -253,6 +261,24 @@ def _encoder_settings(encoder: "SparseEncoder", batch_size: int, max_active_dims
 
 def _scores_by_rank(scores: Mapping[str, float]) -> dict[str, float]:
     return {document_id: float(-rank) for rank, document_id in enumerate(ranked(scores))}
+
+
+def depth(measures: Sequence[str]) -> int:
+    """The deepest rank that one of the measures looks at: 100 of nDCG@10 and R@100, 0 without cutoffs.
+
+    Raises:
+        SembridgeError: an unknown measure.
+    """
+    return max(int(measure.params.get("cutoff", 0)) for measure in _parse_measures(measures, None))
+
+
+def is_measure(text: str) -> bool:
+    """Whether ir-measures knows a measure of this name, such as nDCG@10 or AP."""
+    try:
+        _parse_measure(text, None)
+    except SembridgeError:
+        return False
+    return True
 
 
 def _parse_measures(measures: Sequence[str], top_k: int | None) -> "list[Measure]":

@@ -2,6 +2,9 @@
 
 Both known collapses are covered: all vectors zero after too strong a regulariser (naver/splade #61) and all vectors
 nearly equal at the start of training (sentence-transformers #3431).
+
+Stop-like terms are found, not listed, so that they exist in every language: the dimensions that fire for more than half
+of all documents. A query gains nothing by them, whatever word they stand for.
 """
 
 import unicodedata
@@ -19,6 +22,7 @@ ZERO_LIMIT = 0.0
 COSINE_LIMIT = 0.95
 SPECIAL_LIMIT = 0.05
 PUNCTUATION_LIMIT = 0.10
+STOP_LIKE_LIMIT = 0.25
 FREQUENT_LIMIT = 16
 DEAD_LIMIT = 0.95
 MIN_DOCUMENTS = 20  # with fewer, similar documents and words in most of them are no sign of anything
@@ -88,9 +92,11 @@ def health(query_vectors: csr_array, document_vectors: csr_array, vocabulary: Vo
         checks=(
             _check_zero("queries", query_vectors),
             _check_zero("documents", document_vectors),
-            _check_cosine(document_vectors),
+            _check_cosine("queries", query_vectors),
+            _check_cosine("documents", document_vectors),
             _check_special(document_vectors, vocabulary),
             _check_punctuation(document_vectors, vocabulary),
+            _check_stop_like(frequent, document_vectors),
             _check_frequent(frequent, document_vectors),
             _check_dead(query_vectors, document_vectors),
         ),
@@ -124,14 +130,15 @@ def _check_zero(what: str, vectors: csr_array) -> HealthCheck:
     return _check(f"all-zero {what}", share, ZERO_LIMIT, advice)
 
 
-def _check_cosine(document_vectors: csr_array) -> HealthCheck:
-    cosine = mean_pairwise_cosine(document_vectors)
+def _check_cosine(what: str, vectors: csr_array) -> HealthCheck:
+    cosine = mean_pairwise_cosine(vectors)
     advice = (
-        f"Documents are nearly the same vector (mean pairwise cosine {cosine or 0:.3f}): the encoder has collapsed; "
-        "keep fewer active dims, check that its head is a trained masked-language-model head, or train it."
+        f"The {what} are nearly the same vector (mean pairwise cosine {cosine or 0:.3f}): the encoder has collapsed; "
+        "check that its tokenizer knows the language of the texts and that its head is a trained "
+        "masked-language-model head, keep fewer active dims, or train it."
     )
-    judged = document_vectors.shape[0] >= MIN_DOCUMENTS
-    return _check("mean pairwise cosine of documents", cosine, COSINE_LIMIT, advice, judged=judged)
+    judged = vectors.shape[0] >= MIN_DOCUMENTS
+    return _check(f"mean pairwise cosine of {what}", cosine, COSINE_LIMIT, advice, judged=judged)
 
 
 def _check_special(document_vectors: csr_array, vocabulary: Vocabulary | None) -> HealthCheck:
@@ -156,11 +163,23 @@ def _check_punctuation(document_vectors: csr_array, vocabulary: Vocabulary | Non
     return _check("weight on punctuation", share, PUNCTUATION_LIMIT, advice)
 
 
-def _check_frequent(frequent: list[FrequentDimension], document_vectors: csr_array) -> HealthCheck:
-    examples = ", ".join(dimension.token for dimension in frequent[:5])
+def _check_stop_like(frequent: list[FrequentDimension], document_vectors: csr_array) -> HealthCheck:
+    chosen = np.zeros(document_vectors.shape[1], dtype=np.bool_)
+    chosen[[dimension.dimension for dimension in frequent]] = True
+    share = _weight_share(document_vectors, chosen)
     advice = (
-        f"{len(frequent)} dimensions fire for more than half of all documents (first: {examples}) and tell them apart "
-        "poorly: correct hubs in the transfer, or train with a higher document regulariser weight."
+        f"{share:.0%} of the documents' weight is on stop-like terms, dimensions that fire for more than half of all "
+        f"documents (first: {_examples(frequent)}): it costs postings and finds nothing; correct hubs in the transfer, "
+        "or train with a higher document regulariser weight."
+    )
+    judged = document_vectors.shape[0] >= MIN_DOCUMENTS
+    return _check("weight on stop-like terms", share, STOP_LIKE_LIMIT, advice, judged=judged)
+
+
+def _check_frequent(frequent: list[FrequentDimension], document_vectors: csr_array) -> HealthCheck:
+    advice = (
+        f"{len(frequent)} dimensions fire for more than half of all documents (first: {_examples(frequent)}) and "
+        "tell them apart poorly: correct hubs in the transfer, or train with a higher document regulariser weight."
     )
     judged = document_vectors.shape[0] >= MIN_DOCUMENTS
     return _check("dimensions in most documents", float(len(frequent)), FREQUENT_LIMIT, advice, judged=judged)
@@ -176,6 +195,10 @@ def _check_dead(query_vectors: csr_array, document_vectors: csr_array) -> Health
     )
     judged = n_postings >= MIN_POSTINGS_PER_DIMENSION * n_dims
     return _check("dead dimensions", n_dead / n_dims, DEAD_LIMIT, advice, judged=judged)
+
+
+def _examples(frequent: list[FrequentDimension]) -> str:
+    return ", ".join(dimension.token for dimension in frequent[:5])
 
 
 def _check(name: str, value: float | None, limit: float, advice: str, *, judged: bool = True) -> HealthCheck:

@@ -1,11 +1,11 @@
-"""Folders that appear whole or not at all: written beside their place, then renamed."""
+"""Folders and files that appear whole or not at all: written beside their place, then renamed."""
 
 import contextlib
 import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sembridge.errors import SembridgeError
@@ -62,6 +62,49 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
             raise
         raise SembridgeError(f"{folder} could not be written: {reason}. Nothing was left behind.") from error
     return folder
+
+
+def check_output_file(path: Path) -> None:
+    """Refuses a place where no file can be written, before any work is done.
+
+    Raises:
+        SembridgeError: its folder does not exist or cannot be written, or a folder stands there.
+    """
+    try:
+        taken = path.is_dir()
+    except OSError as error:  # a name too long
+        raise SembridgeError(f"Output file {path} cannot be made: {os.strerror(error.errno or 0).lower()}.") from None
+    if taken:
+        raise SembridgeError(f"Output file {path} is a folder; give the name of a file.")
+    if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+        raise SembridgeError(
+            f"Output file {path} cannot be written: {path.parent} is not a folder you can write to; make it first."
+        )
+
+
+def write_file(path: Path, parts: Iterable[str]) -> Path:
+    """`path`, a UTF-8 file of all parts; on any failure, Ctrl-C included, an old file stays and nothing else is left.
+
+    Raises:
+        SembridgeError: as `check_output_file`, or the disk is full.
+    """
+    check_output_file(path)
+    partial = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=".sembridge.partial-", dir=path.absolute().parent)
+        partial = Path(name)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(parts)
+        partial.chmod(0o644)  # mkstemp's 0o600 would stay on the result
+        partial.replace(path)
+    except BaseException as error:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        reason = write_failure(error)
+        if reason is None:
+            raise
+        raise SembridgeError(f"{path} could not be written: {reason}. Nothing was left behind.") from error
+    return path
 
 
 def _replace(partial: Path, folder: Path) -> None:

@@ -4,6 +4,9 @@ One order holds everywhere: score descending, then document id ascending (code p
 sentence-transformers. trec_eval orders ties the other way, by id descending; `evaluation.measure_run` hands it ranks
 in place of scores, so that every measure sees the order of this module. A document that shares no active dimension
 with the query is not in the run: no inverted index would return it.
+
+A run file is in TREC format. Readers sort it by score, each with its own rule for ties, so `write_run` lowers the
+scores of tied documents by the smallest steps of single precision: every reader then sees this module's order.
 """
 
 import logging
@@ -11,9 +14,10 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +25,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 
 from sembridge.errors import SembridgeError
+from sembridge.output import write_file
 from sembridge.retrieval_data import RetrievalData
 
 if TYPE_CHECKING:
@@ -120,6 +125,30 @@ def hybrid(runs: Sequence[Run], *, k: int = 60, top_k: int = 1000) -> Run:
                 of_query.setdefault(document_id, []).append(1 / (k + rank))
     fused = {query: {doc: math.fsum(parts) for doc, parts in docs.items()} for query, docs in shares.items()}
     return {query: {doc: scores[doc] for doc in ranked(scores)[:top_k]} for query, scores in fused.items()}
+
+
+def write_run(run: Run, path: Path, *, system: str = "sembridge") -> None:
+    """Writes `query Q0 document rank score system` lines; a file that stands there is replaced, or stays on failure.
+
+    Scores are single precision and strictly falling within a query (see the top of this module). A query without
+    documents has no line.
+
+    Raises:
+        SembridgeError: an id with white space, which the format cannot hold; a folder that is missing, a full disk.
+    """
+    write_file(path, chain.from_iterable(_run_lines(query, scores, system) for query, scores in run.items()))
+
+
+def _run_lines(query_id: str, scores: Mapping[str, float], system: str) -> Iterator[str]:
+    previous = np.float32(np.inf)
+    for rank, document_id in enumerate(ranked(scores), start=1):
+        for what, text in (("query", query_id), ("document", document_id)):
+            if text.split() != [text]:
+                raise SembridgeError(
+                    f"The {what} id {text!r} has white space, which a TREC run cannot hold; give other ids."
+                )
+        previous = min(np.float32(scores[document_id]), np.nextafter(previous, np.float32(-np.inf)))
+        yield f"{query_id} Q0 {document_id} {rank} {previous:.9g} {'-'.join(system.split())}\n"
 
 
 def bm25_run(data: RetrievalData, tokenizer: "PreTrainedTokenizerBase | None" = None, *, top_k: int = 1000) -> Run:

@@ -1,0 +1,328 @@
+"""`sembridge evaluate`: how well encoders retrieve, against references, with significance and a health check."""
+
+import csv
+import sys
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sembridge.cli.options import AllowPickle, Device, Json, RemoteCode
+from sembridge.cli.printing import console, print_json
+from sembridge.cli.program import app, quiet_loading
+
+if TYPE_CHECKING:
+    from sembridge.comparison import DataReport, SystemComparison, SystemRow
+    from sembridge.evaluation_plan import EnglishEncoder, EvaluationPlan
+    from sembridge.health import HealthCheck
+
+PIPE_WIDTH = 100  # of a file or pipe, which has none
+N_SHOWN_SHIFTS = 3
+LEFT_COLUMNS = ("", "measure", "verdict")
+# Fields of an evaluation in the lines of a CSV file.
+FIGURES = (
+    "query_active_dims",
+    "document_active_dims",
+    "flops",
+    "postings",
+    "queries_per_second",
+    "documents_per_second",
+)
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class EngineName(StrEnum):
+    """How texts are encoded."""
+
+    STOCK = "stock"
+    FAST = "fast"
+    FAST_BF16 = "fast-bf16"
+
+
+@app.command(
+    epilog="""Examples:
+
+`sembridge evaluate splade-ko mini/faq-ko`
+
+`sembridge evaluate splade-ko splade-ko-random mini/faq-ko nDCG@10 R@100`
+
+`sembridge evaluate splade-ko --data mini/faq-ko --data korquad/ko --baseline bm25-words --format json`"""
+)
+def evaluate(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ENCODER... DATA... [MEASURE...]",
+            help="Sparse encoders (hub id, folder, mini/NAME), then retrieval data (BEIR folder, mini/NAME, "
+            "mteb:TASK[:SUBSET]), then measures (nDCG@10, R@100, RR@10).",
+        ),
+    ],
+    data: Annotated[list[str] | None, typer.Option(help="Retrieval data; all positional names are encoders then.")] = (
+        None
+    ),
+    measure: Annotated[list[str] | None, typer.Option(help="In ir-measures notation, such as nDCG@10.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of the data; default test, of mteb the task's only one.")] = None,
+    queries: Annotated[int | None, typer.Option(help="Only so many, drawn by --seed.")] = None,
+    documents: Annotated[int | None, typer.Option(help="Only so many, drawn by --seed; relevant ones stay.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Row that others are tested against: the first of several encoders, else bm25-tokens."),
+    ] = None,
+    english: Annotated[
+        str | None, typer.Option(help="Untouched English encoder; default: the source in an encoder's report.json.")
+    ] = None,
+    no_references: Annotated[
+        bool, typer.Option("--no-references", help="No rows of BM25, the English encoder and fusions with BM25.")
+    ] = False,
+    run: Annotated[
+        Path | None, typer.Option(help="TREC run to write; of several encoders or data sets one file each.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Documents a query in a run.")] = None,
+    max_active_dims: Annotated[
+        int | None, typer.Option(min=1, help="Keep so many largest weights of every text.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts encoded at once.")] = 32,
+    engine: Annotated[EngineName, typer.Option(help="How texts are encoded.")] = EngineName.STOCK,
+    device: Device = "cpu",
+    cache: Annotated[Path | None, typer.Option(help="Folder where encoded texts are kept.")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Encode anew, keep nothing.")] = False,
+    output_format: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.TABLE,
+    as_json: Json = False,
+    per_query: Annotated[bool, typer.Option("--per-query", help="Values per query, in json and csv.")] = False,
+    trust_remote_code: RemoteCode = False,
+    allow_pickle: AllowPickle = False,
+) -> None:
+    """Measures retrieval, cost and health of sparse encoders, beside BM25, their English source and fusions.
+
+    The differences are tested (paired permutation test, Holm-corrected), and the queries behind them shown.
+    """
+    output_format = Format.JSON if as_json else output_format
+    if per_query and output_format is Format.TABLE:
+        raise typer.BadParameter("values per query are printed by --format json or csv", param_hint="--per-query")
+    from sembridge import comparison, corpus_cache, evaluation_plan, loading
+    from sembridge.evaluation import DEFAULT_TOP_K
+    from sembridge.retrieval_data import load_retrieval_data
+
+    quiet_loading()
+    plan = evaluation_plan.plan_evaluation(
+        words, data=data or (), measures=measure or (), top_k=DEFAULT_TOP_K if top_k is None else top_k
+    )
+    data_sets = [load_retrieval_data(name, split=split).sample(queries, documents, seed=seed) for name in plan.data]
+    run_files = evaluation_plan.run_files(run, list(plan.encoders), [d.name for d in data_sets])
+    source = evaluation_plan.EnglishEncoder(None)
+    if not no_references:
+        source = evaluation_plan.english_encoder(list(plan.encoders.values()), asked_for=english)
+    if source.why_not:
+        print(f"sembridge: no row of the untouched English encoder: {source.why_not}.", file=sys.stderr)
+    load = partial(loading.load_encoder, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
+    reports = comparison.compare_systems(
+        {name: load(given) for name, given in plan.encoders.items()},
+        data_sets,
+        comparison.EvaluationSettings(
+            measures=plan.measures,
+            top_k=plan.top_k,
+            batch_size=batch_size,
+            max_active_dims=max_active_dims,
+            engine=engine.value,
+            cache_folder=None if no_cache else cache or corpus_cache.default_cache_folder(),
+            progress=sys.stderr.isatty(),
+        ),
+        english=None if source.folder is None else load(source.folder),
+        references=not no_references,
+        baseline=baseline,
+        run_files=run_files,
+    )
+    match output_format:
+        case Format.JSON:
+            print_json(_document(plan, source, split, reports, per_query=per_query))
+        case Format.CSV:
+            csv.writer(sys.stdout, lineterminator="\n").writerows(_csv_rows(reports, per_query=per_query))
+        case Format.TABLE:
+            for report in reports:
+                _print_report(report, source)
+            if len(reports) > 1:
+                _print_overview(reports)
+
+
+def _document(
+    plan: "EvaluationPlan",
+    source: "EnglishEncoder",
+    split: str | None,
+    reports: "Sequence[DataReport]",
+    *,
+    per_query: bool,
+) -> dict[str, object]:
+    return {
+        "encoders": plan.encoders,
+        "english": source.name,
+        "split": split,
+        "measures": list(reports[0].rows[0].evaluation.measures),
+        "data": [report.to_dict(per_query=per_query) for report in reports],
+    }
+
+
+def _csv_rows(reports: "Sequence[DataReport]", *, per_query: bool) -> Iterator[list[object]]:
+    """One line a row of the tables; of single queries, too, where `query_id` is not empty."""
+    measures = list(reports[0].rows[0].evaluation.measures)
+    yield ["data", "system", "kind", "query_id", *measures, *FIGURES]
+    for report in reports:
+        for row in report.rows:
+            evaluation = row.evaluation
+            labels = [report.data, row.name, row.kind]
+            yield [*labels, "", *evaluation.measures.values(), *(getattr(evaluation, name) for name in FIGURES)]
+            for query_id in evaluation.per_query[measures[0]] if per_query else ():
+                values = [evaluation.per_query[measure][query_id] for measure in measures]
+                yield [*labels, query_id, *values, *([None] * len(FIGURES))]
+
+
+def _print_report(report: "DataReport", source: "EnglishEncoder") -> None:
+    title = f"{report.data}: {_count(report.n_queries, 'query', 'queries')}, "
+    _page().rule(Text(title + _count(report.n_documents, "document", "documents"), style="bold"), align="left")
+    _print_rows(report)
+    _print_legend(report, source)
+    if report.comparisons:
+        _print_comparisons(report)
+    _print_health([row for row in report.rows if row.kind == "encoder"])
+    console.print()
+
+
+def _print_rows(report: "DataReport") -> None:
+    measures = list(report.rows[0].evaluation.measures)
+    best = {measure: max(row.evaluation.measures[measure] for row in report.rows) for measure in measures}
+    rows = []
+    for row in report.rows:
+        e = row.evaluation
+        values = [Text(f"{e.measures[m]:.3f}", style="bold" if e.measures[m] == best[m] else "") for m in measures]
+        costs = [_figure(e.query_active_dims, ".1f"), _figure(e.document_active_dims, ".1f"), _figure(e.flops, ".2f")]
+        rows.append([row.name, *values, *costs, _figure(e.postings, ",d"), _figure(e.documents_per_second, ".1f")])
+    header = ("query\ndims", "document\ndims", "\nFLOPS", "\npostings", "documents\na second")
+    _print_aligned(["", *(f"\n{measure}" for measure in measures), *header], rows)
+
+
+def _print_legend(report: "DataReport", source: "EnglishEncoder") -> None:
+    kinds = {row.kind for row in report.rows}
+    encoders = [row for row in report.rows if row.kind == "encoder"]
+    if "bm25" in kinds:
+        _say(
+            f"bm25-tokens: over the tokens of {encoders[0].name}; bm25-words: over words. "
+            "hybrid: reciprocal rank fusion with bm25-tokens."
+        )
+    if "english" in kinds:
+        _say(f"english: {source.name}, untouched.")
+    cached = [row.name for row in report.rows if row.evaluation.settings.get("vectors") == "cached"]
+    if cached:
+        _say(f"Vectors from the cache: {', '.join(cached)}; their speed is that of the run which encoded them.")
+
+
+def _print_comparisons(report: "DataReport") -> None:
+    console.print(f"\nAgainst {report.baseline}", style="bold")
+    rows = []
+    for found in report.comparisons:
+        r = found.result
+        figures = [f"{r.difference:+.3f}", _p_text(r.p_holm), f"{r.wins:,}", f"{r.ties:,}", f"{r.losses:,}"]
+        rows.append([found.system, r.measure, *figures, found.verdict])
+    _print_aligned(["", "measure", "difference", "p", "wins", "ties", "losses", "verdict"], rows)
+    _say("p: two-sided paired permutation test over the queries, corrected by Holm over all comparisons made here.")
+    first = report.comparisons[0].result.measure
+    for found in report.comparisons:
+        if found.result.measure == first:
+            _print_shifts(found)
+
+
+def _print_shifts(found: "SystemComparison") -> None:
+    for what, shifts in (("gains", found.gains), ("losses", found.losses)):
+        if shifts:
+            title = f"Largest {what} of {found.system} over {found.baseline}, {found.result.measure}"
+            console.print(f"\n{title}", style="bold")
+        for shift in shifts[:N_SHOWN_SHIFTS]:
+            _print_cut(f"{shift.baseline:.2f} to {shift.system:.2f}  ", f"{shift.query_id}: {shift.query}")
+            _print_cut(" " * 14, f"{shift.document_id}: {shift.document_start}")
+
+
+def _print_health(encoders: "Sequence[SystemRow]") -> None:
+    reports = {row.name: row.evaluation.health for row in encoders if row.evaluation.health is not None}
+    if not reports:
+        return
+    console.print("\nHealth", style="bold")
+    rows: list[list[str | Text]] = []
+    for checks in zip(*(report.checks for report in reports.values()), strict=True):
+        values = [Text(_health_text(check), style="bold red" if check.warning else "") for check in checks]
+        rows.append([checks[0].name, *values, _check_value(checks[0].name, checks[0].limit)])
+    _print_aligned(["", *reports, "warned above"], rows)
+    for name, report in reports.items():
+        for warning in report.warnings:
+            _say(f"{name}: {warning}")
+        if not report.warnings:
+            _say(f"{name}: no warning.")
+
+
+def _print_overview(reports: "Sequence[DataReport]") -> None:
+    """The first measure of every system on every data set."""
+    measure = next(iter(reports[0].rows[0].evaluation.measures))
+    _page().rule(Text(f"{measure} on all data", style="bold"), align="left")
+    names = [row.name for row in reports[0].rows]
+    values = [[row.evaluation.measures[measure] for row in report.rows] for report in reports]
+    rows = [[report.data, *(f"{v:.3f}" for v in of_data)] for report, of_data in zip(reports, values, strict=True)]
+    means = [f"{sum(column) / len(column):.3f}" for column in zip(*values, strict=True)]
+    _print_aligned(["", *names], [*rows, ["mean", *means]])
+
+
+def _print_aligned(header: Sequence[str], rows: "Sequence[Sequence[str | Text]]") -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in header:
+        left = name in LEFT_COLUMNS
+        table.add_column(name, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    _page().print(table)
+
+
+def _say(text: str) -> None:
+    """A paragraph, wrapped at words."""
+    _page().print(Text(text))
+
+
+def _print_cut(start: str, text: str) -> None:
+    """One line, cut at the width; a Hangul or Han character takes two columns."""
+    _page().print(Text(start + " ".join(text.split()), no_wrap=True, overflow="ellipsis"))
+
+
+def _page() -> Console:
+    """The width of the terminal; a file or pipe has none."""
+    return Console(width=None if console.is_terminal else PIPE_WIDTH, highlight=False)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _p_text(p_value: float) -> str:
+    return f"{p_value:.3f}" if p_value >= 0.001 else "<.001"
+
+
+def _health_text(check: "HealthCheck") -> str:
+    return "" if check.value is None else _check_value(check.name, check.value)
+
+
+def _check_value(name: str, value: float) -> str:
+    if name == "dimensions in most documents":
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if "cosine" in name else f"{value:.1%}"
