@@ -16,7 +16,7 @@ FONT_SIZE = 12.0
 LINE_HEIGHT = 16.0
 N_COLOURS = 7
 _NARROW, _WIDE = frozenset("fijlrtI.,:;|'!()[]/- "), frozenset("mwMW@%")
-_LABEL_DISTANCES = (7.0, 15.0, 26.0, 40.0, 56.0)
+_LABEL_DISTANCES = (7.0, 15.0, 26.0, 40.0, 56.0, 74.0)
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; darker on paper, lighter on black. Colour 0 is
 # sembridge's, the last is for what is only there to compare.
@@ -37,6 +37,7 @@ def _colour_rules(paper: dict[str, str], colours: Sequence[str]) -> str:
         f"{figure} .rule{{stroke:{paper['rule']}}}",
         f"{figure} .axis{{stroke:{paper['axis']}}}",
         f"{figure} .whisker{{stroke:{paper['ink']}}}",
+        f"{figure} .halo{{stroke:{paper['paper']};stroke-width:3px;paint-order:stroke}}",
     ]
     for place, colour in enumerate(colours):
         rules.append(f"{figure} .f{place}{{fill:{colour}}}{figure} .s{place}{{stroke:{colour};fill:none}}")
@@ -51,7 +52,6 @@ def style_sheet() -> str:
         ".sembridge-figure .title{font-size:15px;font-weight:600}"
         ".sembridge-figure .strong{font-weight:600}"
         ".sembridge-figure .small{font-size:11px}"
-        ".sembridge-figure .own{stroke-width:2.5}"
         + _colour_rules(_PAPER["light"], _LIGHT)
         + f"@media (prefers-color-scheme:dark){{{_colour_rules(_PAPER['dark'], _DARK)}}}"
     )
@@ -242,24 +242,30 @@ def draw_labels(drawing: Drawing, labels: Sequence[Label], area: Box, taken: Seq
     Args:
         taken: what else labels should not cover.
     """
-    obstacles = [*(Box(label.x - 5, label.y - 5, label.x + 5, label.y + 5) for label in labels), *taken]
+    points = [Box(label.x - 5, label.y - 5, label.x + 5, label.y + 5) for label in labels]
     boxes: dict[int, Box] = {}
-    for place, label in (*enumerate(labels), *enumerate(labels)):
-        others = [box for its, box in boxes.items() if its != place]
-        own = obstacles[place]
-        boxes[place] = min(_places(label), key=lambda box: _cost(label, own, box, [*others, *obstacles], area))
+    for place in (*range(len(labels)), *range(len(labels))):
+        obstacles = [
+            *((box, 4.0) for its, box in boxes.items() if its != place),
+            *((point, 8.0) for its, point in enumerate(points) if its != place),
+            *((box, 1.0) for box in taken),
+        ]
+        costs = [(_cost(labels[place], box, obstacles, area), box) for box in _places(labels[place])]
+        boxes[place] = min(costs, key=lambda pair: pair[0])[1]
     for place, label in enumerate(labels):
         box = boxes[place]
         if leader := _leader(label, box):
             drawing.line(label.x, label.y, *leader, "axis")
-        drawing.text(box.left, box.bottom - 3, label.text, kind=label.kind)
+        drawing.text(box.left + 1, box.bottom - 4, label.text, kind=f"{label.kind} halo".strip())
     return list(boxes.values())
 
 
 def _places(label: Label) -> list[Box]:
     """Where the label could stand, best first."""
-    width = text_width(label.text, 11 if "small" in label.kind else FONT_SIZE) * (1.1 if "strong" in label.kind else 1)
-    height = FONT_SIZE + 1
+    width = 2 + text_width(label.text, 11 if "small" in label.kind else FONT_SIZE) * (
+        1.1 if "strong" in label.kind else 1
+    )
+    height = FONT_SIZE + 3
     places = []
     for distance in _LABEL_DISTANCES:
         for dx, dy in ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1)):
@@ -275,15 +281,15 @@ def _leader(label: Label, box: Box) -> tuple[float, float] | None:
     return (x, y) if math.hypot(x - label.x, y - label.y) > _LABEL_DISTANCES[1] - 1 else None
 
 
-def _cost(label: Label, own: Box, place: Box, taken: Sequence[Box], area: Box) -> float:
-    """Covered areas, what sticks out ten times, and forty for every eighth of a leader that runs over something."""
-    cost = sum(place.overlap(other) for other in taken) + 10 * place.outside(area)
+def _cost(label: Label, place: Box, obstacles: Sequence[tuple[Box, float]], area: Box) -> float:
+    """The weighted areas it covers, ten times what sticks out, and what a leader is long and runs over."""
+    cost = sum(weight * place.overlap(box) for box, weight in obstacles) + 10 * place.outside(area)
     if leader := _leader(label, place):
-        cost += 10 + 0.2 * math.hypot(leader[0] - label.x, leader[1] - label.y)
-        for step in range(1, 8):
-            x, y = (start + (end - start) * step / 8 for start, end in zip((label.x, label.y), leader, strict=True))
+        cost += 20 + math.hypot(leader[0] - label.x, leader[1] - label.y)
+        for step in range(1, 16):
+            x, y = (start + (end - start) * step / 16 for start, end in zip((label.x, label.y), leader, strict=True))
             dot = Box(x - 0.5, y - 0.5, x + 0.5, y + 0.5)
-            cost += 40 * sum(dot.overlap(other) for other in taken if other is not own)
+            cost += 30 * sum(weight * dot.overlap(box) for box, weight in obstacles if weight > 1)
     return cost
 
 

@@ -25,6 +25,7 @@ from sembridge.results import (
     GAUSSIANS,
     MEASURE,
     CurvePoint,
+    Mean,
     ResultRow,
     Results,
     System,
@@ -40,6 +41,7 @@ __all__ = [
     "FIGURES",
     "alpha_sweep",
     "cost_scatter",
+    "fine_tuned_bars",
     "overlap_gain",
     "training_curves",
     "write_figures",
@@ -67,19 +69,29 @@ def write_figures(results: Results, folder: Path) -> list[Path]:
 
 def zero_shot_bars(results: Results) -> str:
     """Bars of nDCG@10 for every language and method with 95 % intervals; empty without zero-shot rows."""
-    rows = results.table_rows("zero-shot")
-    encoders = _encoders(rows)
+    return _score_bars(results, "zero-shot")
+
+
+def fine_tuned_bars(results: Results) -> str:
+    """As `zero_shot_bars`, of the fine-tuned encoders; empty before fine-tuning."""
+    return _score_bars(results, "fine-tuned")
+
+
+def _score_bars(results: Results, stage: str) -> str:
+    rows = results.table_rows(stage)
     if not rows:
         return ""
+    title = f"{stage.capitalize()} {MEASURE} by language and method"
+    encoders = _encoders(rows)
     languages = sets_by_language(rows)
     blocks = {encoder: _bars_of(results, rows, encoder, languages) for encoder in encoders or [""]}
-    labels = max(text_width(bars.label) for block in blocks.values() for bars in block)
-    left = _MARGIN + labels + 10
+    names = [*blocks, *(bars.label for block in blocks.values() for bars in block)]
+    left = _MARGIN + 1.1 * max(text_width(name) for name in names) + 10  # some are bold
     panel = min((WIDTH - left - _MARGIN) / len(languages), 320.0)
     high = max([0.1, *(value for block in blocks.values() for bars in block for value in bars.highest())])
     heights = {encoder: 22 + sum(_BAR_ROW + bars.gap for bars in block) + 34 for encoder, block in blocks.items()}
     drawing = Drawing(WIDTH, 64 + sum(heights.values()) + 28)
-    _head(drawing, f"Zero-shot {MEASURE} by language and method", _sets_text(rows))
+    _head(drawing, title, _sets_text(rows))
     top = 64.0
     for encoder, block in blocks.items():
         drawing.text(_MARGIN, top + 16, encoder, kind="strong")
@@ -90,7 +102,7 @@ def zero_shot_bars(results: Results) -> str:
         top += heights[encoder]
     note = "Bar: mean over the language's sets and seeds. Line: 95 % bootstrap interval over queries. †: fewer sets."
     drawing.text(_MARGIN, drawing.height - 14, note, kind="muted small")
-    return drawing.svg(f"Zero-shot {MEASURE} by language and method", note)
+    return drawing.svg(title, note)
 
 
 @dataclass(frozen=True)
@@ -317,7 +329,7 @@ def overlap_gain(results: Results) -> str:
             if gain.interval:
                 low_y, high_y = plot.y(gain.interval[0]), plot.y(gain.interval[1])
                 drawing.path([(x, low_y), (x, high_y)], colour, width=1, opacity=0.5)
-                whiskers.append(Box(x - 1, high_y, x + 1, low_y))
+                whiskers.append(Box(x - 0.4, high_y, x + 0.4, low_y))
             drawing.mark(x, y, colour, size=4.5)
             labels.append(Label(x, y, gain.data, "small"))
         draw_labels(drawing, labels, box, whiskers)
@@ -433,7 +445,7 @@ def _thinned(curve: Sequence[CurvePoint], value: Callable[[CurvePoint], float | 
     return [(fmean(x for x, _ in part), fmean(y for _, y in part)) for part in parts]
 
 
-def _set_mean(rows: Sequence[ResultRow], data: str):  # type: ignore[no-untyped-def]
+def _set_mean(rows: Sequence[ResultRow], data: str) -> Mean:
     return mean_of(rows, [[data]], lambda row: row.measures.get(MEASURE))
 
 
@@ -461,7 +473,9 @@ def _head(drawing: Drawing, title: str, below: str) -> None:
 def _sets_text(rows: Sequence[ResultRow]) -> str:
     sets = {row.data: row.n_queries for row in rows}
     languages = {row.language for row in rows}
-    return f"{len(sets)} test sets in {len(languages)} languages, {sum(sets.values()):,} queries"
+    counts = ((len(sets), "test set"), (len(languages), "language"))
+    places = " in ".join(f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts)
+    return f"{places}, {sum(sets.values()):,} queries"
 
 
 def _encoders(rows: Sequence[ResultRow]) -> list[str]:
@@ -491,6 +505,7 @@ def _point_colour(system: System) -> int:
 
 FIGURES: dict[str, Callable[[Results], str]] = {
     "zero-shot": zero_shot_bars,
+    "fine-tuned": fine_tuned_bars,
     "alpha-sweep": alpha_sweep,
     "flops": cost_scatter,
     "overlap-gain": overlap_gain,
