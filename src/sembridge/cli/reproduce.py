@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sembridge.cli.options import Json
-from sembridge.cli.printing import console, print_json, print_table
+from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import app, quiet_loading
 from sembridge.recipes import GridRecipe
 
@@ -72,10 +72,11 @@ def _print_plan(plan: "Plan", folder: Path, *, as_json: bool) -> None:
             }
         )
         return
-    print_table(("cell", "state", "texts"), [(p.cell.name, p.state, f"{p.n_texts:,}") for p in plan.cells])
-    if plan.downloads:
-        print_table(("to download", ""), list(plan.downloads.items()))
-    else:
+    for planned in plan.cells:  # no table: a name must stay on one line, for grep
+        console.print(f"{planned.state:8} {planned.n_texts:>11,} texts  {planned.cell.name}")
+    for name, role in plan.downloads.items():
+        console.print(f"to download: {name} ({role})")
+    if not plan.downloads:
         console.print("Nothing to download.")
     console.print(
         f"{len(plan.cells):,} cells: {plan.count('done'):,} done, {plan.count('changed'):,} changed, "

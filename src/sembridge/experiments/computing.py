@@ -1,14 +1,13 @@
 """One cell computed: the transfer, its evaluation on every test set of the language, and the words of the table."""
 
-import logging
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from sembridge.errors import SembridgeError
 from sembridge.evaluation import Evaluation, evaluate, evaluate_bm25, evaluate_run
@@ -27,12 +26,17 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SparseEncoder
     from transformers import PreTrainedTokenizerBase
 
-logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 VERSIONS_OF = ("sembridge", "sentence-transformers", "transformers", "torch", "numpy", "bm25s", "ir-measures")
 TOP_K = 1000
 WORD_PARTS = 10  # source tokens a word, of all that have a weight
 DECIMALS = 6  # of a row's figures: beyond them sums depend on the number of threads
+
+
+class _LoadOptions(TypedDict):
+    device: str
+    allow_pickle: bool
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,13 @@ class Workbench:
     _loaded: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
     def source_encoder(self, name: str) -> "SparseEncoder":
-        return self._kept("source encoder", name, lambda: load_encoder(name, device=self.recipe.device))
+        return self._kept("source encoder", name, lambda: load_encoder(name, **self._options()))
 
     def bridge(self) -> "SentenceTransformer":
         name = self.recipe.bridge
         if name is None:
             raise SembridgeError("The recipe names no bridge; add the key `bridge`, e.g. BAAI/bge-m3.")
-        return self._kept("bridge", name, lambda: load_bridge(name, device=self.recipe.device))
+        return self._kept("bridge", name, lambda: load_bridge(name, **self._options()))
 
     def tokenizer(self, language: str) -> "PreTrainedTokenizerBase":
         name = self.recipe.languages[language].target_tokenizer
@@ -94,11 +98,15 @@ class Workbench:
         data = data.sample(caps.queries, caps.documents, seed=caps.seed)
         return MeasuredSet(settings, data, lexical_overlap(data), tuple(least_overlapping(data).queries))
 
-    def _kept(self, kind: str, name: str, load: Any) -> Any:
+    def _options(self) -> "_LoadOptions":
+        return {"device": self.recipe.device, "allow_pickle": self.recipe.allow_pickle}
+
+    def _kept(self, kind: str, name: str, load: Callable[[], _T]) -> _T:
         if self._loaded.get(kind, ("", None))[0] != name:
             self._loaded.pop(kind, None)  # before the next one is loaded: two would not always fit
             self._loaded[kind] = (name, load())
-        return self._loaded[kind][1]
+        kept: _T = self._loaded[kind][1]
+        return kept
 
 
 def compute_cell(cell: Cell, bench: Workbench) -> dict[Cell, Result]:

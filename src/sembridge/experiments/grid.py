@@ -12,6 +12,7 @@ from sembridge.experiments.cells import Cell, grid_cells, select
 from sembridge.experiments.places import Places, check_test_sets
 from sembridge.experiments.store import RESULTS_FILE, Store, rows_of, versions_of
 from sembridge.experiments.workers import Job, Outcome, compute
+from sembridge.figures import write_figures
 from sembridge.output import write_file
 from sembridge.recipes import GridRecipe
 from sembridge.tables import read_results, write_tables
@@ -117,11 +118,12 @@ def gather(recipe: GridRecipe, store: Store, cells: Sequence[Cell]) -> int:
 
 
 def _write_tables_and_figures(folder: Path) -> None:
-    """In `tables`; what cannot be made is said and costs no result."""
-    try:
-        write_tables(read_results(folder), folder / "tables")
-    except SembridgeError as error:
-        logger.warning("The tables could not be written: %s", error)
+    """In `tables` and `figures`; what cannot be made is said and costs no result."""
+    for write, part in ((write_tables, "tables"), (write_figures, "figures")):
+        try:
+            write(read_results(folder), folder / part)
+        except SembridgeError as error:
+            logger.warning("The %s could not be written: %s", part, error)
 
 
 def _log_changed(cells: Sequence[Cell]) -> None:

@@ -1,5 +1,8 @@
 """What a run of a grid would do, found out without loading a model: cells, downloads, and an estimate of the time."""
 
+import contextlib
+import importlib.util
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +10,10 @@ from pathlib import Path
 from sembridge.experiments.cells import Cell, grid_cells, select
 from sembridge.experiments.places import Places, check_test_sets
 from sembridge.experiments.store import Store
-from sembridge.recipes import GridRecipe
+from sembridge.recipes import GridRecipe, Sampling, TestSet
 from sembridge.retrieval_data import load_retrieval_data
 
-ASSUMED_TEXTS = 20_000  # of an mteb task without caps; their sizes are not known before the download
+ASSUMED_TEXTS = 20_000  # of an mteb task whose size is not known here
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,27 @@ def _n_texts(recipe: GridRecipe, language: str, places: Places) -> int:
     caps, total = recipe.sampling, 0
     for test_set in recipe.languages[language].test_sets:
         if test_set.name.startswith("mteb:"):
-            total += caps.documents or ASSUMED_TEXTS
+            total += _n_texts_of_mteb(test_set, caps)
         else:
             data = load_retrieval_data(places.test_set(test_set.name), split=test_set.split)
             data = data.sample(caps.queries, caps.documents, seed=caps.seed)
             total += len(data.corpus) + len(data.queries)
     return total
+
+
+def _n_texts_of_mteb(test_set: TestSet, caps: Sampling) -> int:
+    """From the statistics that mteb ships, read without importing it (it takes seconds)."""
+    _, _, task_name = test_set.name.partition("mteb:")
+    task, _, subset = task_name.partition(":")
+    sizes: dict[str, int] = {}
+    package = importlib.util.find_spec("mteb")
+    if package is not None and package.origin is not None:
+        file = Path(package.origin).parent / "descriptive_stats" / "Retrieval" / f"{task}.json"
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            of_split = json.loads(file.read_text(encoding="utf-8"))[test_set.split]
+            sizes = of_split["hf_subset_descriptive_stats"][subset] if subset else of_split
+    n_documents, n_queries = sizes.get("num_documents", ASSUMED_TEXTS), sizes.get("num_queries", 0)
+    return min(n_documents, caps.documents or n_documents) + min(n_queries, caps.queries or n_queries)
 
 
 def _measured_speed(store: Store, done: Sequence[Cell]) -> float | None:

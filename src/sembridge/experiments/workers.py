@@ -7,7 +7,7 @@ import signal
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
@@ -40,7 +40,7 @@ class Job:
     store: Store
 
 
-def compute(job: Job, cells: Sequence[Cell], *, n_jobs: int = 1) -> Iterator[Outcome]:
+def compute(job: Job, cells: Sequence[Cell], *, n_jobs: int = 1) -> Generator[Outcome, None, None]:
     """The outcome of every cell, as they finish; the result of each is on the disk by then."""
     if n_jobs == 1 or len(cells) <= 1:
         yield from _one_by_one(job, cells)
@@ -48,7 +48,7 @@ def compute(job: Job, cells: Sequence[Cell], *, n_jobs: int = 1) -> Iterator[Out
         yield from _in_processes(job, cells, min(n_jobs, len(cells)))
 
 
-def _one_by_one(job: Job, cells: Iterable[Cell]) -> Iterator[Outcome]:
+def _one_by_one(job: Job, cells: Iterable[Cell]) -> Generator[Outcome, None, None]:
     from sembridge.experiments.computing import Workbench, compute_cell
 
     bench = Workbench(job.recipe, job.places)
@@ -63,7 +63,7 @@ def _one_by_one(job: Job, cells: Iterable[Cell]) -> Iterator[Outcome]:
         yield Outcome(cell, failure)
 
 
-def _in_processes(job: Job, cells: Iterable[Cell], n_jobs: int) -> Iterator[Outcome]:
+def _in_processes(job: Job, cells: Iterable[Cell], n_jobs: int) -> Generator[Outcome, None, None]:
     waiting = list(cells)
     n_threads = max(1, (os.cpu_count() or 1) // n_jobs)
     workers: list[_Worker] = []

@@ -91,6 +91,7 @@ class GridRecipe(Recipe):
     max_active_dims: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=32, ge=1)
     device: str = "cpu"
+    allow_pickle: bool = Field(default=False, description="read pytorch_model.bin where there is no safetensors file")
     documents_per_second: float = Field(default=30.0, gt=0, description="for estimates, until a cell was measured")
 
     @field_validator("source_encoders")
