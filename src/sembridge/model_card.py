@@ -1,5 +1,6 @@
 """The model card a transfer writes: language, source and licence up front, then how the model was made."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,32 @@ def render_model_card(content: CardContent) -> str:
     return f"---\n{data.to_yaml()}\n---\n\n{_body(content)}"
 
 
+ZERO_SHOT = "It has not been trained in the target language (zero-shot)."
+
+
+def with_training(card: str | None, facts: Mapping[str, object], curve: Sequence[Mapping[str, float]]) -> str:
+    """The start encoder's card with what it was trained on; a short card of its own where the start has none."""
+    start = (
+        card or "---\nlibrary_name: sentence-transformers\npipeline_tag: feature-extraction\n---\n\n# Sparse encoder\n"
+    )
+    start = start.replace(ZERO_SHOT, "After that it was trained in the target language (see below).")
+    last = dict(curve[-1]) if curve else {}
+    rows = {**{key: value for key, value in facts.items() if key != "versions" and value is not None}, **last}
+    table = "\n".join(
+        f"| {key} | {f'{value:.4g}' if isinstance(value, float) else value} |" for key, value in rows.items()
+    )
+    return f"""{start.rstrip()}
+
+## Training
+
+| | |
+|---|---|
+{table}
+
+Settings in `train_recipe.yaml`, the curve of losses and dev measures in `curve.jsonl`.
+"""
+
+
 def is_non_commercial(license_name: str | None) -> bool:
     return license_name is not None and any(part in NON_COMMERCIAL for part in license_name.lower().split("-"))
 
@@ -80,7 +107,7 @@ scores = encoder.similarity(queries, documents)
 | bridge | {f"`{content.bridge}`" if content.bridge else "none"} |
 | method | {content.method} |
 
-It has not been trained in the target language (zero-shot). Rows of the new vocabulary, by where they come from:
+{ZERO_SHOT} Rows of the new vocabulary, by where they come from:
 
 | kind | tokens |
 |---|---:|

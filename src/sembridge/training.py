@@ -1,0 +1,438 @@
+"""Training: a sparse encoder fine-tuned on query-document pairs of its language.
+
+Stands on Sentence Transformers' SparseEncoderTrainer and SpladeLoss; ours are the recipe, the batches without false
+negatives, the bridge as a teacher, the guards, and a folder that continues after a kill as if nothing had happened.
+"""
+
+import json
+import math
+import os
+import platform
+import shutil
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sembridge.alignment import ALIGNMENT_FILE, Alignment
+from sembridge.bridge import Bridge, embed_texts
+from sembridge.errors import SembridgeError
+from sembridge.evaluation import evaluate
+from sembridge.initialization import RowKind
+from sembridge.model_card import with_training
+from sembridge.output import check_output_folder, write_folder
+from sembridge.recipes import TrainRecipe
+from sembridge.retrieval_data import RetrievalData
+from sembridge.runs import bm25_run, exact_search
+from sembridge.sparse_vectors import encode_corpus, encode_queries
+from sembridge.surgery import SourceFacts, check_source_encoder
+from sembridge.training_data import TrainingData
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder, SparseEncoderTrainer
+    from transformers import TrainerCallback
+
+CURVE_FILE, TRAINING_FILE, RECIPE_FILE, REPORT_FILE = (
+    "curve.jsonl", "training.json", "train_recipe.yaml", "report.json",
+)  # fmt: skip
+N_PROBE = 32  # texts the guards encode
+N_EVALUATIONS = 10
+N_CANDIDATES = 50  # documents a query that hard negatives are chosen from
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A trained encoder with how it got there.
+
+    Attributes:
+        curve: one dict a logged step: step, loss, base_loss, the regularisers' losses; and, at evaluations, the dev
+            measure, flops, query_active_dims, document_active_dims.
+        steps: optimizer steps taken, those before a resumption included.
+        n_pairs: rows trained on.
+    """
+
+    encoder: "SparseEncoder"
+    curve: list[dict[str, float]]
+    steps: int
+    n_pairs: int
+    recipe: TrainRecipe
+
+
+def train(
+    encoder: "SparseEncoder",
+    data: TrainingData,
+    out: str | Path,
+    *,
+    recipe: TrainRecipe | None = None,
+    dev: RetrievalData | None = None,
+    bridge: Bridge | None = None,
+    start_folder: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    report_to: Sequence[str] = (),
+    progress: bool = False,
+    cache_folder: Path | None = None,
+) -> Training:
+    """`encoder` trained on `data` and saved to `out`: a stock SparseEncoder folder with curve, recipe and card.
+
+    Checkpoints are kept in the folder `OUT.checkpoints` while it runs; `resume` continues from the last one, on a CPU
+    with the same weights as a run that was never interrupted. `encoder` itself is changed. With `dev` the checkpoint
+    with the best dev measure is the result.
+
+    Args:
+        start_folder: where `encoder` came from; its alignment and transfer report are carried over.
+        bridge: the teacher, for `recipe.distill`.
+
+    Raises:
+        SembridgeError: the encoder is none that can be trained, a package is missing, or the data does not fit.
+        TrainingCollapse: a guard stopped the training; the last good checkpoint is kept.
+    """
+    recipe, out = recipe or TrainRecipe(), Path(out)
+    check_output_folder(out, overwrite=overwrite)
+    facts = check_source_encoder(encoder)
+    checkpoints = _checkpoint_folder(out, resume=resume)
+    if recipe.distill == "bridge" and bridge is None:
+        raise SembridgeError("Distillation needs the bridge as a teacher; give --bridge, e.g. BAAI/bge-m3.")
+    if recipe.hard_negatives != "none":
+        data = mine_hard_negatives(encoder, data, recipe, progress=progress)
+    if len(data) < recipe.batch_size:
+        raise SembridgeError(
+            f"{data.name} has {len(data)} pairs and --batch-size is {recipe.batch_size}: lower the batch size."
+        )
+    teacher = _Teacher(bridge, data, recipe, cache_folder) if recipe.distill == "bridge" and bridge else None
+    trainer = _trainer(
+        encoder, data, recipe, facts, checkpoints, dev=dev, teacher=teacher, report_to=report_to, progress=progress,
+        alignment_folder=None if start_folder is None else Path(start_folder),
+    )  # fmt: skip
+    last = _last_checkpoint(checkpoints) if resume else None
+    with _maximum_before_activation(encoder), _memory_advice(recipe):
+        trainer.train(resume_from_checkpoint=last)
+    training = Training(encoder.eval(), _curve(trainer), trainer.state.global_step, len(data), recipe)
+    if trainer.is_world_process_zero():
+        write = partial(_write, training=training, data=data, dev=dev, start_folder=start_folder)
+        write_folder(out, write, overwrite=overwrite)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return training
+
+
+def mine_hard_negatives(
+    encoder: "SparseEncoder", data: TrainingData, recipe: TrainRecipe, *, progress: bool = False
+) -> TrainingData:
+    """`data` with the best documents of BM25 or of the encoder itself that are not relevant to a row's query."""
+    document_ids = {str(number): text for number, text in enumerate(sorted(set(data.documents)))}
+    rows = [str(row) for row in range(len(data))]
+    if recipe.hard_negatives == "bm25":
+        id_of = {text: document for document, text in document_ids.items()}
+        collection = RetrievalData(
+            name=data.name,
+            language=None,
+            corpus=document_ids,
+            queries=dict(zip(rows, data.queries, strict=True)),
+            qrels={row: {id_of[document]: 1} for row, document in zip(rows, data.documents, strict=True)},
+        )
+        run = bm25_run(collection, encoder.tokenizer, top_k=N_CANDIDATES)
+    else:
+        documents = encode_corpus(encoder, list(document_ids.values()), progress=progress)
+        queries = encode_queries(encoder, data.queries, progress=progress)
+        run = exact_search(queries, documents, rows, list(document_ids), top_k=N_CANDIDATES)
+    return data.with_negatives(run, document_ids, recipe.n_negatives)
+
+
+def _trainer(
+    encoder: "SparseEncoder",
+    data: TrainingData,
+    recipe: TrainRecipe,
+    facts: SourceFacts,
+    checkpoints: Path,
+    *,
+    dev: RetrievalData | None,
+    teacher: "_Teacher | None",
+    report_to: Sequence[str],
+    progress: bool,
+    alignment_folder: Path | None,
+) -> "SparseEncoderTrainer":
+    try:
+        import accelerate  # noqa: F401  the trainer asks for it only after minutes of work
+        from datasets import Dataset
+    except ImportError as error:
+        raise SembridgeError(
+            f'Training needs the package {error.name}, which is not installed: pip install "sembridge[train]"'
+        ) from None
+    from sentence_transformers.sparse_encoder.callbacks import SpladeRegularizerWeightSchedulerCallback
+
+    from sembridge.training_batches import PairTrainer
+
+    torch.manual_seed(recipe.seed)
+    if recipe.max_length is not None:
+        encoder.max_seq_length = min(recipe.max_length, encoder.max_seq_length or recipe.max_length)
+    columns: dict[str, list[Any]] = dict(data.columns)
+    if teacher is not None:
+        columns["label"] = list(range(len(data)))  # tells the loss which rows of the teacher's vectors a batch holds
+    n_steps = recipe.steps or max(1, round(recipe.epochs * (len(data) // recipe.batch_size)))
+    loss = _loss(encoder, recipe, teacher, inference_free="query" in _routes(encoder))
+    trainer = PairTrainer(
+        data,
+        model=encoder,
+        args=_arguments(encoder, recipe, checkpoints, n_steps, dev=dev, report_to=report_to),
+        train_dataset=Dataset.from_dict(columns),
+        loss=loss,
+        evaluator=_dev_evaluator(dev, recipe) if dev is not None else None,
+        callbacks=[SpladeRegularizerWeightSchedulerCallback(loss, warmup_ratio=recipe.regularizer_warmup)],
+    )
+    for callback in _callbacks(encoder, data, recipe, facts, dev, alignment_folder, progress=progress):
+        trainer.add_callback(callback)
+    return trainer
+
+
+def _callbacks(
+    encoder: "SparseEncoder",
+    data: TrainingData,
+    recipe: TrainRecipe,
+    facts: SourceFacts,
+    dev: RetrievalData | None,
+    alignment_folder: Path | None,
+    *,
+    progress: bool,
+) -> "Iterator[TrainerCallback]":
+    from transformers import EarlyStoppingCallback
+
+    from sembridge.training_guards import Guards, ProgressBar, RowFactor, RowsFirst
+
+    stride = max(1, len(data) // N_PROBE)
+    yield Guards(encoder, data.queries[::stride][:N_PROBE], data.documents[::stride][:N_PROBE])
+    if recipe.freeze_body_steps:
+        yield RowsFirst(encoder, facts.n_rows, recipe.freeze_body_steps)
+    if recipe.combined_rows_factor != 1.0:
+        rows = _new_rows(alignment_folder)
+        yield RowFactor(encoder, rows, facts.n_rows, recipe.combined_rows_factor)
+    if recipe.patience is not None:
+        if dev is None:
+            raise SembridgeError("--patience stops by the dev measure; give --dev DATA too.")
+        yield EarlyStoppingCallback(recipe.patience)
+    if progress:
+        yield ProgressBar(recipe.dev_measure)
+
+
+def _new_rows(folder: Path | None) -> Tensor:
+    if folder is None or not (folder / ALIGNMENT_FILE).is_file():
+        raise SembridgeError(
+            f"--combined-rows-factor needs {ALIGNMENT_FILE} beside the encoder, which tells copied rows from new ones; "
+            "give a folder written by `sembridge transfer`."
+        )
+    kinds = Alignment.load(folder).kinds
+    return torch.from_numpy(np.flatnonzero(np.isin(kinds, (RowKind.COMBINED, RowKind.FALLBACK))))
+
+
+def _loss(
+    encoder: "SparseEncoder", recipe: TrainRecipe, teacher: "_Teacher | None", *, inference_free: bool
+) -> torch.nn.Module:
+    from sentence_transformers.sparse_encoder.losses import CachedSpladeLoss, SpladeLoss
+
+    from sembridge.training_batches import GatheredFlops, RankingLoss
+
+    settings = {
+        "document_regularizer_weight": recipe.document_weight,
+        "query_regularizer_weight": None if inference_free else recipe.query_weight,
+        "document_regularizer": GatheredFlops(encoder, threshold=recipe.document_threshold),
+        "query_regularizer": GatheredFlops(encoder, threshold=recipe.query_threshold),
+    }
+    ranking = RankingLoss(encoder, teacher, weight=recipe.distill_weight)
+    loss: torch.nn.Module
+    if recipe.gradient_cache:
+        loss = CachedSpladeLoss(encoder, ranking, **settings, mini_batch_size=recipe.gradient_cache)
+    else:
+        loss = SpladeLoss(encoder, ranking, **settings)
+    return loss
+
+
+def _arguments(
+    encoder: "SparseEncoder",
+    recipe: TrainRecipe,
+    checkpoints: Path,
+    n_steps: int,
+    *,
+    dev: RetrievalData | None,
+    report_to: Sequence[str],
+) -> Any:
+    from sentence_transformers import SparseEncoderTrainingArguments
+
+    interval = recipe.eval_steps or max(1, math.ceil(n_steps / N_EVALUATIONS))
+    on_cpu = encoder.device.type == "cpu"
+    router = {"query": "query", "document": "document", **{f"negative_{k + 1}": "document" for k in range(99)}}
+    return SparseEncoderTrainingArguments(
+        output_dir=str(checkpoints), max_steps=n_steps, per_device_train_batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate, warmup_steps=recipe.warmup, seed=recipe.seed, data_seed=recipe.seed,
+        bf16=_bf16(recipe, on_cpu=on_cpu), use_cpu=on_cpu, dataloader_drop_last=True, dataloader_pin_memory=not on_cpu,
+        save_strategy="steps", save_steps=interval, save_total_limit=2,
+        eval_strategy="no" if dev is None else "steps", eval_steps=interval,
+        load_best_model_at_end=dev is not None, metric_for_best_model=f"eval_{recipe.dev_measure}",
+        greater_is_better=True, logging_steps=max(1, interval // 5), logging_nan_inf_filter=False,
+        report_to=list(report_to) or "none", disable_tqdm=True,
+        # One sampler for all processes, its batches split among them: no false negative across processes either.
+        accelerator_config={"split_batches": True}, ddp_backend="gloo" if on_cpu and int(os.environ.get("WORLD_SIZE", "1")) > 1 else None,
+        router_mapping=router if _routes(encoder) else {},
+    )  # fmt: skip
+
+
+def _routes(encoder: "SparseEncoder") -> tuple[str, ...]:
+    """Names of the encoder's routes; none for an encoder that treats queries and documents alike."""
+    sub_modules = getattr(encoder[0], "sub_modules", {})
+    return tuple(sub_modules)
+
+
+def _bf16(recipe: TrainRecipe, *, on_cpu: bool) -> bool:
+    if recipe.bf16 != "auto":
+        return recipe.bf16 == "yes"
+    if on_cpu:
+        return bool(torch.cpu._is_amx_tile_supported())
+    return bool(torch.cuda.is_bf16_supported())
+
+
+def _dev_evaluator(dev: RetrievalData, recipe: TrainRecipe) -> Any:
+    from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
+
+    class DevEvaluator(SentenceEvaluator):
+        """Our own measures on the dev data, so that curves and tables agree."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.primary_metric = recipe.dev_measure
+
+        def __call__(
+            self, model: "SparseEncoder", output_path: str | None = None, epoch: int = -1, steps: int = -1
+        ) -> dict[str, float]:
+            training = model.training
+            model.eval()
+            found = evaluate(model, dev, measures=[recipe.dev_measure])
+            model.train(training)
+            figures = {
+                name: float(getattr(found, name) or 0.0)
+                for name in ("flops", "query_active_dims", "document_active_dims")
+            }
+            return {recipe.dev_measure: found.measures[recipe.dev_measure], **figures}
+
+    return DevEvaluator()
+
+
+class _Teacher:
+    """The bridge's cosines of a batch's queries and documents, looked up by row."""
+
+    def __init__(self, bridge: Bridge, data: TrainingData, recipe: TrainRecipe, cache_folder: Path | None) -> None:
+        embed = partial(embed_texts, bridge, cache_folder=cache_folder)
+        self.temperature = recipe.distill_temperature
+        self.queries = torch.from_numpy(embed(data.queries))  # (n, dim)
+        columns = [data.documents, *(list(column) for column in zip(*data.negatives, strict=True))]
+        self.documents = [torch.from_numpy(embed(column)) for column in columns]
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """(batch, batch * columns) cosines over the temperature, in the order of the loss's documents."""
+        rows = rows.cpu()
+        documents = torch.cat([vectors[rows] for vectors in self.documents])
+        return self.queries[rows] @ documents.T / self.temperature
+
+
+@contextmanager
+def _maximum_before_activation(encoder: "SparseEncoder") -> Iterator[None]:
+    """Inside, pooling takes the maximum before relu and log1p: the same vectors, an eighth of the memory traffic."""
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+    poolings = [
+        module
+        for module in encoder.modules()
+        if isinstance(module, SpladePooling)
+        and (module.pooling_strategy, module.activation_function) == ("max", "relu")
+    ]
+    for pooling in poolings:
+        pooling.forward = types.MethodType(_pool_maximum, pooling)
+    try:
+        yield
+    finally:
+        for pooling in poolings:
+            del pooling.forward
+
+
+def _pool_maximum(self: torch.nn.Module, features: dict[str, Tensor]) -> dict[str, Tensor]:
+    padding = (features["attention_mask"] == 0).unsqueeze(-1)
+    strongest = features["token_embeddings"].masked_fill(padding, 0).max(dim=1).values
+    features["sentence_embedding"] = strongest.float().relu().log1p()
+    return features
+
+
+@contextmanager
+def _memory_advice(recipe: TrainRecipe) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise SembridgeError(
+                f"Out of memory with --batch-size {recipe.batch_size}: lower it or --max-length, or set "
+                f"--gradient-cache {max(1, recipe.batch_size // 4)}, which keeps the large batch."
+            ) from error
+        raise
+
+
+def _checkpoint_folder(out: Path, *, resume: bool) -> Path:
+    folder = out.absolute().with_name(f"{out.absolute().name}.checkpoints")
+    exists = folder.exists() and any(folder.glob("checkpoint-*"))
+    if resume and not exists:
+        raise SembridgeError(f"Nothing to resume: {folder} holds no checkpoint; start without --resume.")
+    if exists and not resume:
+        raise SembridgeError(
+            f"{folder} holds checkpoints of an interrupted training; continue with --resume, or delete the folder."
+        )
+    return folder
+
+
+def _last_checkpoint(folder: Path) -> str:
+    """The newest complete checkpoint; the trainer writes its state file last."""
+    complete = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    if not complete:
+        raise SembridgeError(f"Nothing to resume: no checkpoint in {folder} is complete; delete it and start again.")
+    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2])))
+
+
+def _curve(trainer: "SparseEncoderTrainer") -> list[dict[str, float]]:
+    """The trainer's log, which its checkpoints carry, by step and under our names."""
+    rows: dict[int, dict[str, float]] = {}
+    for entry in trainer.state.log_history:
+        row = rows.setdefault(int(entry["step"]), {"step": int(entry["step"])})
+        row |= {
+            key.removeprefix("eval_"): float(value)
+            for key, value in entry.items()
+            if key not in ("step", "epoch") and not key.endswith(("_runtime", "_per_second", "total_flos"))
+        }
+    return [rows[step] for step in sorted(rows)]
+
+
+def _write(
+    folder: Path, *, training: Training, data: TrainingData, dev: RetrievalData | None, start_folder: str | Path | None
+) -> None:
+    training.encoder.save_pretrained(str(folder), create_model_card=False)
+    card = None
+    if start_folder is not None:
+        for name in (ALIGNMENT_FILE, REPORT_FILE, "recipe.yaml"):
+            if (Path(start_folder) / name).is_file():
+                shutil.copyfile(Path(start_folder) / name, folder / name)
+        old_card = Path(start_folder) / "README.md"
+        card = old_card.read_text(encoding="utf-8") if old_card.is_file() else None
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in training.curve)
+    (folder / CURVE_FILE).write_text("".join(lines), encoding="utf-8")
+    training.recipe.write(folder / RECIPE_FILE)
+    packages = ("sembridge", "sentence-transformers", "transformers", "torch")
+    facts = {
+        "data": data.name,
+        "pairs": training.n_pairs,
+        "steps": training.steps,
+        "dev": None if dev is None else dev.name,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }
+    (folder / TRAINING_FILE).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(with_training(card, facts, training.curve), encoding="utf-8")

@@ -1,0 +1,93 @@
+"""What a batch is trained on: no false negatives in it, and losses that are the same over one process or several."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from sentence_transformers import SparseEncoderTrainer
+from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
+from sentence_transformers.sparse_encoder.losses import FlopsLoss, SparseMultipleNegativesRankingLoss
+from sentence_transformers.util import all_gather_with_grad
+from torch import Tensor
+
+from sembridge.training_data import TrainingData
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+
+
+class Teacher(Protocol):
+    def scores(self, rows: Tensor) -> Tensor: ...
+
+
+class RelevantAwareBatchSampler(NoDuplicatesBatchSampler):
+    """Batches in which no text occurs twice and no document is relevant to another row's query.
+
+    A row brings its query, its documents and every other relevant document of its query; two rows that share one of
+    these never meet in a batch.
+    """
+
+    def __init__(self, dataset: Any, data: TrainingData, **settings: Any) -> None:
+        super().__init__(dataset, **settings)
+        self.texts = [
+            {query, document, *negatives, *data.relevant[query]}
+            for query, document, negatives in zip(data.queries, data.documents, data.negatives, strict=True)
+        ]
+
+    def _iter_one_pass(self, get_sample_values: object, has_overlap: object) -> Iterator[list[int]]:
+        def meet(texts: set[str], batch_texts: set[str]) -> bool:
+            return not texts.isdisjoint(batch_texts)
+
+        yield from super()._iter_one_pass(self.texts.__getitem__, meet)
+
+
+class PairTrainer(SparseEncoderTrainer):
+    """The stock trainer with these batches; an argument of it cannot carry them, since arguments are pickled."""
+
+    def __init__(self, data: TrainingData, **settings: Any) -> None:
+        self.data = data
+        super().__init__(**settings)
+
+    def get_batch_sampler(
+        self,
+        dataset: Any,
+        batch_size: int,
+        drop_last: bool,
+        valid_label_columns: list[str] | None = None,
+        generator: torch.Generator | None = None,
+        seed: int = 0,
+    ) -> RelevantAwareBatchSampler:
+        return RelevantAwareBatchSampler(
+            dataset, self.data, batch_size=batch_size, drop_last=drop_last, valid_label_columns=valid_label_columns,
+            generator=generator, seed=seed,
+        )  # fmt: skip
+
+
+class GatheredFlops(FlopsLoss):
+    """The FLOPS regulariser over the batch of all processes (Paria et al. 2020); alone it is the stock one."""
+
+    def compute_loss_from_embeddings(self, embeddings: Tensor) -> Tensor:
+        if torch.distributed.is_initialized():
+            embeddings = all_gather_with_grad(embeddings)
+        loss: Tensor = super().compute_loss_from_embeddings(embeddings)
+        return loss
+
+
+class RankingLoss(SparseMultipleNegativesRankingLoss):
+    """In-batch contrastive loss, plus the divergence from a teacher's scores of the same documents where there is one.
+
+    The second term is KL(softmax(teacher) || softmax(student)) over the documents of the batch.
+    """
+
+    def __init__(self, encoder: "SparseEncoder", teacher: Teacher | None, *, weight: float) -> None:
+        super().__init__(encoder, gather_across_devices=True)
+        self.teacher, self.weight = teacher, weight
+
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None) -> Any:
+        ranking = super().compute_loss_from_embeddings(embeddings, labels)
+        if self.teacher is None or labels is None:
+            return ranking
+        student = (embeddings[0] @ torch.cat(embeddings[1:]).T).log_softmax(dim=1)
+        teacher = self.teacher.scores(labels).to(student.device).log_softmax(dim=1)
+        divergence = torch.nn.functional.kl_div(student, teacher, log_target=True, reduction="batchmean")
+        return {"base_loss": ranking, "distillation_loss": self.weight * divergence}

@@ -1,0 +1,215 @@
+"""Training data: query-document pairs, with hard negatives where there are some.
+
+From a BEIR folder (`qrels/train.tsv`), a file of pairs or triplets (JSONL, CSV, TSV, Parquet; gzipped too), or a
+dataset of the Hugging Face hub (`hub:NAME[:SUBSET]`).
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sembridge.errors import SembridgeError
+from sembridge.retrieval_data import load_retrieval_data
+from sembridge.runs import Run, ranked
+
+if TYPE_CHECKING:
+    import pyarrow
+
+# The first name found in a file is taken; the order is that of Sentence Transformers' and WebFAQ's usual layouts.
+QUERY_NAMES = ("query", "anchor", "question", "queries", "premise")
+DOCUMENT_NAMES = ("positive", "document", "passage", "answer", "text", "context", "hypothesis")
+NEGATIVE_NAMES = ("negative", "hard_negative", "neg")
+FILE_KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+MAX_CHARACTERS = 20_000  # no encoder reads further; a text of megabytes would only slow the tokenizer down
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Pairs, row by row.
+
+    Attributes:
+        name: what logs and cards call it.
+        queries, documents: of equal length; row i is a relevant pair.
+        negatives: for every row the same number of documents that do not answer its query; empty lists without any.
+        relevant: query text -> all its relevant document texts, which must never serve as its negatives.
+    """
+
+    name: str
+    queries: list[str]
+    documents: list[str]
+    negatives: list[list[str]]
+    relevant: dict[str, frozenset[str]]
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """Column name -> texts, in the order that losses expect."""
+        n_negatives = len(self.negatives[0]) if self.negatives else 0
+        mined = {f"negative_{k + 1}": [row[k] for row in self.negatives] for k in range(n_negatives)}
+        return {"query": self.queries, "document": self.documents, **mined}
+
+    def sample(self, size: int | None, *, seed: int = 0) -> "TrainingData":
+        """At most `size` random rows, in their order."""
+        if size is None or size >= len(self):
+            return self
+        rows = sorted(random.Random(seed).sample(range(len(self)), size))
+        return replace(
+            self,
+            name=f"{self.name} ({size} pairs, seed {seed})",
+            queries=[self.queries[row] for row in rows],
+            documents=[self.documents[row] for row in rows],
+            negatives=[self.negatives[row] for row in rows],
+        )
+
+    def with_negatives(self, run: Run, document_ids: dict[str, str], n_negatives: int) -> "TrainingData":
+        """The rows with the best documents of `run` that are not relevant; rows with too few of them are dropped.
+
+        Args:
+            run: row number as text -> document id -> score.
+            document_ids: document id -> text.
+        """
+        kept, negatives = [], []
+        for row, query in enumerate(self.queries):
+            texts = (document_ids[document] for document in ranked(run.get(str(row), {})))
+            found = [text for text in dict.fromkeys(texts) if text not in self.relevant[query]][:n_negatives]
+            if len(found) == n_negatives:
+                kept.append(row)
+                negatives.append(found)
+        if not kept:
+            raise SembridgeError(
+                f"{self.name}: no query has {n_negatives} documents that are not relevant; lower n_negatives."
+            )
+        return replace(
+            self,
+            queries=[self.queries[row] for row in kept],
+            documents=[self.documents[row] for row in kept],
+            negatives=negatives,
+        )
+
+
+def load_training_data(name: str | Path, *, split: str = "train", trust_remote_code: bool = False) -> TrainingData:
+    """The training data at a BEIR folder, in a file, or on the hub as `hub:NAME[:SUBSET]`.
+
+    Raises:
+        SembridgeError: nothing there, an unknown layout, texts that are no text, or no pair at all.
+    """
+    if str(name).startswith("hub:"):
+        return _from_hub(str(name), split)
+    path = Path(name)
+    if path.is_file():
+        return _from_file(path)
+    if not path.is_dir() and not str(name).startswith(("mini/", "mteb:")):
+        raise SembridgeError(
+            f"No training data at {str(name)!r}: expected a BEIR folder with qrels/{split}.tsv, a file of pairs "
+            f"({', '.join(FILE_KINDS)}, also .gz) or hub:NAME[:SUBSET]."
+        )
+    data = load_retrieval_data(name, split=split)
+    pairs = [
+        (data.queries[query], data.corpus[document])
+        for query, judged in data.qrels.items()
+        for document, score in judged.items()
+        if score > 0
+    ]
+    return pairs_data(data.name, [query for query, _ in pairs], [document for _, document in pairs])
+
+
+def pairs_data(
+    name: str, queries: Sequence[str], documents: Sequence[str], negatives: Sequence[Sequence[str]] | None = None
+) -> TrainingData:
+    """Checked training data; empty texts are refused and very long ones cut to 20,000 characters.
+
+    Raises:
+        SembridgeError: no rows, or an empty text.
+    """
+    if not queries:
+        raise SembridgeError(
+            f"{name} holds no pair of a query and a relevant document; nothing can be learned from it."
+        )
+    relevant: dict[str, set[str]] = {}
+    columns = [_checked(name, texts) for texts in (queries, documents)]
+    for query, document in zip(*columns, strict=True):
+        relevant.setdefault(query, set()).add(document)
+    return TrainingData(
+        name=name,
+        queries=columns[0],
+        documents=columns[1],
+        negatives=[_checked(name, row) for row in negatives] if negatives else [[] for _ in queries],
+        relevant={query: frozenset(texts) for query, texts in relevant.items()},
+    )
+
+
+def _checked(name: str, texts: Sequence[object]) -> list[str]:
+    for row, text in enumerate(texts, start=1):
+        if not isinstance(text, str) or not text.strip():
+            raise SembridgeError(f"{name}, row {row}: {str(text)[:40]!r} instead of a text; remove the row.")
+    return [str(text)[:MAX_CHARACTERS] for text in texts]
+
+
+def _from_file(path: Path) -> TrainingData:
+    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    if kind not in FILE_KINDS:
+        raise SembridgeError(f"{path} is no file of pairs: expected {', '.join(FILE_KINDS)}, also with .gz.")
+    if path.stat().st_size == 0:
+        raise SembridgeError(f"{path} is empty: expected rows with a query and a document.")
+    try:
+        table = _read_table(path, kind)
+        columns = {column: table[column].to_pylist() for column in table.column_names}
+    except (OSError, ValueError) as error:  # Arrow's own errors and broken UTF-8 are kinds of ValueError
+        problem = " ".join(str(error).split())
+        raise SembridgeError(f"{path} cannot be read as UTF-8 {kind[1:]}: {problem}") from error
+    return _from_columns(str(path), columns)
+
+
+def _read_table(path: Path, kind: str) -> "pyarrow.Table":
+    import pyarrow as pa
+    from pyarrow import csv, json, parquet
+
+    if kind == ".parquet":
+        return parquet.read_table(path)
+    with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
+        if kind in (".csv", ".tsv"):
+            parse = csv.ParseOptions(delimiter="\t" if kind == ".tsv" else ",", newlines_in_values=True)
+            return csv.read_csv(stream, parse_options=parse)
+        return json.read_json(stream, read_options=json.ReadOptions(block_size=2**26))
+
+
+def _from_hub(name: str, split: str) -> TrainingData:
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise SembridgeError(
+            f'{name!r} needs the package datasets, which is not installed: pip install "sembridge[train]"'
+        ) from None
+    _, _, place = name.partition(":")
+    repository, _, subset = place.partition(":")
+    try:
+        rows = load_dataset(repository, subset or None, split=split)
+    except Exception as error:  # datasets raises dozens of kinds, network failures among them
+        problem = " ".join(str(error).split())[:300]
+        raise SembridgeError(f"{name!r} ({split}) cannot be read from the hub: {problem}") from error
+    return _from_columns(name, {column: rows[column] for column in rows.column_names})
+
+
+def _from_columns(name: str, columns: dict[str, list[object]]) -> TrainingData:
+    query, document = (_column(name, columns, names) for names in (QUERY_NAMES, DOCUMENT_NAMES))
+    negative = next((column for column in NEGATIVE_NAMES if column in columns), None)
+    return pairs_data(
+        name,
+        columns[query],  # type: ignore[arg-type]  # checked there
+        columns[document],  # type: ignore[arg-type]
+        None if negative is None else [[text] for text in columns[negative]],  # type: ignore[list-item]
+    )
+
+
+def _column(name: str, columns: dict[str, list[object]], names: tuple[str, ...]) -> str:
+    for column in names:
+        if column in columns:
+            return column
+    raise SembridgeError(
+        f"{name} has the columns {', '.join(columns)}: expected one of {', '.join(names[:4])} "
+        f"{'for the query' if names is QUERY_NAMES else 'for its relevant document'}."
+    )
