@@ -34,8 +34,10 @@ class Recipe(BaseModel):
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"])) or "recipe"
             if first["type"] == "extra_forbidden":
-                expected = ", ".join(cls.model_fields)
-                raise SembridgeError(f"{origin}: {key} is no setting; expected one of {expected}.") from None
+                expected = f"; expected one of {', '.join(cls.model_fields)}" if len(first["loc"]) == 1 else ""
+                raise SembridgeError(f"{origin}: {key} is no setting{expected}.") from None
+            if not first["loc"]:  # a rule over several settings, which says itself what was given
+                raise SembridgeError(f"{origin}: {first['msg'].removeprefix('Value error, ')}") from None
             raise SembridgeError(f"{origin}: {key}: {first['msg']} (given: {first['input']!r})") from None
 
     @classmethod

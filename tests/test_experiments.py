@@ -1,0 +1,308 @@
+"""Grids: every cell once, whatever interrupts them, and the same results."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_grid import settings, write_tiny_grid
+
+from sembridge.errors import SembridgeError
+from sembridge.experiments import Outcome, find_places, grid_cells, plan_grid, run_grid, select
+from sembridge.experiments.cells import fingerprint
+from sembridge.recipes import GridRecipe, TransferRecipe, draws
+
+NAMES = {
+    "any/ko/bm25-tokens/zero-shot",
+    "tiny-en/ko/english/zero-shot",
+    "tiny-en/ko/default/zero-shot/0",
+    "tiny-en/ko/default/zero-shot/1",
+    "tiny-en/ko/mean/zero-shot",
+    "tiny-en/ko/paper/zero-shot",
+    "tiny-en/ko/hybrid-paper/zero-shot",
+    "tiny-en/ko/paper-alpha-1.5/zero-shot",
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_grid(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Bridge vectors of these tests do not go to the user's cache, nor those of processes that they start."""
+    folder = str(tmp_path_factory.mktemp("assets"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ASSETS_CACHE", folder)
+        patch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", folder)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    run = run_world(world, out)
+    assert not run.failed
+    assert run.n_missing == 0
+    return out
+
+
+def run_world(world: Path, out: Path, recipe: GridRecipe | None = None, **options: Any) -> Any:
+    recipe = recipe or GridRecipe.read(world / "grid.yaml")
+    return run_grid(recipe, out, places=find_places(recipe, world), **options)
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    """results.jsonl without the time it took."""
+    lines = (out / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+
+
+def write_times(out: Path) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("cells/*/result.json")}
+
+
+def test_a_grid_has_a_row_for_every_cell(finished: Path) -> None:
+    by_name = {row["cell"]: row for row in rows(finished)}
+    assert by_name.keys() == NAMES
+    assert list(by_name) == sorted(NAMES)
+    default, bm25 = by_name["tiny-en/ko/default/zero-shot/1"], by_name["any/ko/bm25-tokens/zero-shot"]
+    assert (default["method"], default["seed"], default["alpha"], default["language"]) == ("default", 1, 4.0, "ko")
+    assert (default["n_queries"], default["n_documents"], default["data"]) == (6, 6, "school/ko")
+    assert default["flops"] > 0
+    assert (bm25["source_encoder"], bm25["flops"], bm25["seed"], bm25["engine"]) == (None, None, None, None)
+    assert by_name["tiny-en/ko/paper-alpha-1.5/zero-shot"]["alpha"] == 1.5
+    assert by_name["tiny-en/ko/mean/zero-shot"]["alpha"] is None
+
+
+def test_the_least_overlapping_third_is_measured_apart(finished: Path) -> None:
+    row = next(row for row in rows(finished) if row["cell"] == "any/ko/bm25-tokens/zero-shot")
+    # Five queries repeat their document's words; of `서울 2024` one of two.
+    assert row["lexical_overlap"] == pytest.approx((5 + 0.5) / 6, abs=1e-6)
+    result = json.loads((finished / "cells" / "any__ko__bm25-tokens__zero-shot" / "result.json").read_text("utf-8"))
+    values = result["per_query"]["school/ko"]["nDCG@10"]
+    assert row["least_overlapping"]["nDCG@10"] == pytest.approx((values["q2"] + values["q0"]) / 2, abs=1e-6)
+
+
+def test_words_are_explained_or_said_to_have_no_weights(finished: Path) -> None:
+    def words(slug: str) -> dict[str, Any]:
+        result = json.loads((finished / "cells" / slug / "result.json").read_text(encoding="utf-8"))
+        return {word["word"]: word for word in result["words"]}
+
+    paper, mean = words("tiny-en__ko__paper__zero-shot"), words("tiny-en__ko__mean__zero-shot")
+    assert paper["학교"]["parts"][0][0] == "school"
+    assert sum(weight for _, weight in paper["학교"]["parts"]) == pytest.approx(1, abs=1e-3)
+    assert mean["학교"]["parts"] == []
+    assert mean["학교"]["note"].startswith("no weights: mean")
+    assert "pieces" in paper["없음"]["note"]
+
+
+def test_tables_and_figures_are_made(finished: Path) -> None:
+    assert list((finished / "tables").glob("*.md"))
+    assert list((finished / "figures").glob("*.svg"))
+    assert GridRecipe.read(finished / "recipe.yaml").seeds == (0, 1)
+    assert "torch" in json.loads((finished / "versions.json").read_text(encoding="utf-8"))
+
+
+def test_a_killed_run_goes_on_where_it_stopped(world: Path, finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "sembridge.cli", "reproduce", str(world / "grid.yaml"), "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: len(write_times(out)) >= 3 or process.poll() is not None)
+        process.send_signal(signal.SIGKILL)
+    before = write_times(out)
+    assert 3 <= len(before) < len(NAMES)
+    assert not (out / "results.jsonl").exists()
+    run = run_world(world, out)
+    after = write_times(out)
+    assert {slug: after[slug] for slug in before if "hybrid" not in slug} == {
+        slug: time_ for slug, time_ in before.items() if "hybrid" not in slug
+    }
+    assert len(run.kept) + len(run.computed) == len(NAMES) - 1  # the hybrid comes with its method
+    assert rows(out) == rows(finished)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_several_processes_give_the_same_and_survive_the_death_of_one(
+    world: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    killed: list[int] = []
+
+    def kill_a_worker(outcome: Outcome) -> None:
+        if not killed:
+            child = multiprocessing.active_children()[0]
+            killed.append(child.pid or 0)
+            os.kill(killed[0], signal.SIGKILL)
+
+    first = run_world(world, out, n_jobs=2, on_outcome=kill_a_worker)
+    assert all("code -9" in reason for reason in first.failed.values())
+    assert len(first.failed) <= 1
+    assert not multiprocessing.active_children()
+    second = run_world(world, out)
+    assert {*second.computed} == {*first.failed}
+    assert rows(out) == rows(finished)
+
+
+def test_a_failed_cell_stops_no_other_and_is_tried_again(world: Path, tmp_path: Path) -> None:
+    late, out = tmp_path / "late-en", tmp_path / "out"
+    changes = {"methods": {"mean": {"method": "mean"}}, "alpha_sweeps": [], "hybrids": [], "references": ["bm25-words"]}
+    recipe = GridRecipe.build(settings(world, source_encoders=[str(late), str(world / "tiny-en")], **changes))
+    first = run_world(world, out, recipe)
+    assert [cell.name for cell in first.failed] == ["late-en/ko/mean/zero-shot"]
+    assert [cell.name for cell in first.computed] == ["any/ko/bm25-words/zero-shot", "tiny-en/ko/mean/zero-shot"]
+    assert {row["cell"] for row in rows(out)} == {cell.name for cell in first.computed}
+    error = out / "cells" / "late-en__ko__mean__zero-shot" / "error.txt"
+    assert "Traceback" in error.read_text(encoding="utf-8")
+    assert f"The folder {late} does not exist" in next(iter(first.failed.values()))
+    shutil.copytree(world / "tiny-en", late)
+    second = run_world(world, out, recipe)
+    assert [cell.name for cell in second.computed] == ["late-en/ko/mean/zero-shot"]
+    assert second.n_missing == 0
+    assert not error.exists()
+
+
+def test_a_changed_setting_is_noticed_by_its_cells_only(
+    world: Path, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    methods = settings(world)["methods"] | {"mean": {"method": "mean", "fuzzy": "false"}}
+    with caplog.at_level(logging.WARNING):
+        run = run_world(world, out, GridRecipe.build(settings(world, methods=methods)))
+    assert [cell.method for cell in run.computed] == ["mean"]
+    assert "tiny-en/ko/mean/zero-shot was finished under other settings" in caplog.text
+
+
+def test_a_damaged_result_is_computed_again(world: Path, finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    (out / "cells" / "any__ko__bm25-tokens__zero-shot" / "result.json").write_text('{"cell": ', encoding="utf-8")
+    assert [cell.method for cell in run_world(world, out).computed] == ["bm25-tokens"]
+    assert rows(out) == rows(finished)
+
+
+def test_only_computes_what_it_names_and_keeps_other_rows(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert [c.name for c in run_world(world, out, only=["bm25"]).computed] == ["any/ko/bm25-tokens/zero-shot"]
+    run = run_world(world, out, only=["*/english/zero-shot"])
+    assert [c.name for c in run.computed] == ["tiny-en/ko/english/zero-shot"]
+    assert {row["method"] for row in rows(out)} == {"bm25-tokens", "english"}
+    assert run.n_missing == len(NAMES) - 1 - 2
+    with pytest.raises(SembridgeError, match="No cell matches --only 'nothing'"):
+        run_world(world, out, only=["nothing"])
+
+
+def test_a_moved_data_folder_and_a_new_default_leave_cells_alone(world: Path) -> None:
+    recipe = GridRecipe.read(world / "grid.yaml")
+    moved = GridRecipe.build(settings(world, data="elsewhere"))
+    same = settings(world)["methods"] | {"mean": {"method": "mean", "alpha": "4"}}
+    stated = GridRecipe.build(settings(world, methods=same))
+    for cell in grid_cells(recipe):
+        assert fingerprint(cell, recipe) == fingerprint(cell, moved) == fingerprint(cell, stated)
+    sampled = GridRecipe.build(settings(world, sampling={"queries": 2}))
+    assert all(fingerprint(cell, recipe) != fingerprint(cell, sampled) for cell in grid_cells(recipe))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"preset": "default"}, True),
+        ({"preset": "paper"}, False),
+        ({"preset": "default", "residual": 0}, False),
+        ({"method": "mean"}, False),
+        ({"method": "random"}, True),
+        ({"method": "multivariate", "covariance_scale": 1e-5}, True),
+    ],
+)
+def test_methods_that_draw_are_known_from_their_settings(given: dict[str, Any], expected: bool) -> None:
+    assert draws(TransferRecipe.build(given)) is expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metods": {}}, "metods is no setting"),
+        ({"methods": {"x": {"method": "magic"}}, "alpha_sweeps": [], "hybrids": []}, "magic"),
+        ({"methods": {"a/b": {"method": "mean"}}, "alpha_sweeps": [], "hybrids": []}, "becomes a file name"),
+        ({"hybrids": ["unknown"]}, "'unknown' of hybrids"),
+        ({"alpha_sweeps": [{"method": "paper", "alphas": [0.5]}]}, "alpha"),
+        (
+            {"alpha_sweeps": [{"method": "paper", "alphas": [2], "languages": ["xx"]}]},
+            "names 'xx', which the grid does not have",
+        ),
+        ({"source_encoders": ["a/splade", "b/splade"]}, "same name"),
+        ({"languages": {}}, "languages"),
+        ({"engine": "warp"}, "engine"),
+        ({"sampling": {"querys": 3}}, "sampling.querys is no setting."),
+        ({"bridge": None}, "needs a bridge"),
+    ],
+)
+def test_bad_recipes_are_refused_in_one_line(world: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SembridgeError) as refusal:
+        GridRecipe.build(settings(world, **changes))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_cannot_be_computed_is_refused_before_any_work(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(SembridgeError, match="fine-tuned cannot be computed"):
+        run_world(world, tmp_path / "out", GridRecipe.build(settings(world, stages=["zero-shot", "fine-tuned"])))
+    with pytest.raises(SembridgeError, match="school/ko of language ko: there is no folder"):
+        run_grid(GridRecipe.build(settings(world)), tmp_path / "out")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("x", encoding="utf-8")
+    with pytest.raises(SembridgeError, match="holds something else"):
+        run_world(world, tmp_path / "other")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_counts_texts_and_takes_the_speed_of_finished_cells(world: Path, finished: Path, tmp_path: Path) -> None:
+    recipe = GridRecipe.read(world / "grid.yaml")
+    places = find_places(recipe, world)
+    plan = plan_grid(recipe, tmp_path / "out", places=places)
+    assert [p.n_texts for p in plan.cells if p.cell.source_encoder] == [12] * 6
+    assert plan.seconds == pytest.approx(6 * 12 / recipe.documents_per_second)
+    assert not plan.measured
+    assert plan.downloads == {}
+    assert not (tmp_path / "out").exists()
+    changed = GridRecipe.build(settings(world, seeds=[0, 1, 2]))
+    later = plan_grid(changed, finished, places=places)
+    assert later.measured
+    assert [p.cell.name for p in later.cells if p.state == "missing"] == ["tiny-en/ko/default/zero-shot/2"]
+
+
+def test_select_takes_names_and_parts_of_names(world: Path) -> None:
+    cells = grid_cells(GridRecipe.read(world / "grid.yaml"))
+    assert [cell.seed for cell in select(cells, ["default/zero-shot/1"])] == [1]
+    assert select(cells, []) == cells
+    assert len(select(cells, ["/ko/", "mean"])) == len(cells)
+
+
+@pytest.mark.parametrize("name", ["paper/grid.yaml", "paper/grid_hard_negatives.yaml", "mini/grid.yaml", "mini/faq.yaml"])
+def test_the_recipes_of_this_repository_are_grids(name: str) -> None:
+    recipe = GridRecipe.read(Path(__file__).parents[1] / "recipes" / name)
+    cells = grid_cells(recipe)
+    assert {cell.language for cell in cells} == {"ar", "zh", "hi", "ko", "ru"}
+    assert {cell.source_encoder for cell in cells} == {None, *recipe.source_encoders}
+    assert {"english", "bm25-tokens", "sembridge-paper"} <= {cell.method for cell in cells}
+    assert len({cell.slug for cell in cells}) == len(cells)
