@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _WORDS_A_BATCH = 10_000
+_COLUMNS_A_BLOCK = 32
 _HEADER_BYTES = 64
 _READ_ERRORS = (ValueError, EOFError, OSError, zlib.error, MemoryError)
 
@@ -142,11 +143,15 @@ def subword_vectors(
     A word is cut twice, alone and after a space (a tokenizer may cut the start of a text differently), and counts once
     for each cut that contains the token, as in the code of WECHSEL. The mean is weighted by `word_weights`, (n_words,).
     """
-    weights = np.ones(len(words.words)) if word_weights is None else word_weights
-    membership = _membership(tokenizer, words.words, n_tokens, progress=progress)
-    totals = membership @ weights
-    sums = membership @ (words.vectors.astype(np.float64) * weights[:, None])
-    means: np.ndarray = (sums / np.where(totals > 0, totals, 1)[:, None]).astype(np.float32)
+    shares = _membership(tokenizer, words.words, n_tokens, progress=progress)
+    if word_weights is not None:
+        shares = shares.multiply(word_weights[None, :]).tocsr()
+    totals = np.asarray(shares.sum(1))
+    means = np.zeros((n_tokens, words.dim), np.float32)
+    for start in range(0, words.dim, _COLUMNS_A_BLOCK):  # float64 sums of two million words would take gigabytes
+        columns = slice(start, start + _COLUMNS_A_BLOCK)
+        sums = shares @ words.vectors[:, columns].astype(np.float64)
+        means[:, columns] = sums / np.where(totals > 0, totals, 1)[:, None]
     return means
 
 
