@@ -34,16 +34,18 @@ from bridge import dictionary
 from development_data import LANGUAGES
 
 MEASURE = "nDCG@10"
+ENCODERS = ("mini/splade-en", "mini/splade-roberta-en")
 
 
-def encoder_rows(data: Path, sets: list[str]) -> list[dict[str, object]]:
-    encoder, rows = load_encoder("mini/splade-en"), []
-    for name in [*(data / s for s in sets), "mini/faq-en"]:
-        collection = load_retrieval_data(name, language="en")
+def encoder_rows(data: Path, sets: list[str], name: str) -> list[dict[str, object]]:
+    encoder, rows = load_encoder(name), []
+    for source in [*(data / s for s in sets), "mini/faq-en"]:
+        collection = load_retrieval_data(source, language="en")
         ours = evaluate(encoder, collection, measures=[MEASURE])
         bm25 = evaluate_bm25(collection, measures=[MEASURE])
         rows.append(
             {
+                "encoder": name,
                 "data": collection.name,
                 "n_queries": len(collection.queries),
                 "n_documents": len(collection.corpus),
@@ -112,7 +114,7 @@ def main() -> None:
     packages = {name: version(name) for name in ("sembridge", "sentence-transformers", "torch", "bm25s", "ir-measures")}
     result = {
         "versions": {"python": platform.python_version(), **packages},
-        "encoder": encoder_rows(args.data, args.sets),
+        "encoder": [row for name in ENCODERS for row in encoder_rows(args.data, args.sets, name)],
         "bridge": bridge_rows(args.data),
     }
     if args.out:

@@ -15,7 +15,8 @@ from sembridge.retrieval_data import RetrievalData
 MINI = mini_folder("mini/splade-en").parent
 LANGUAGES = ("ar", "zh", "hi", "ko", "ru")
 TOKENIZERS = [*(f"tokenizer-{language}" for language in LANGUAGES), "tokenizer-ko-bpe", "tokenizer-ko-unigram"]
-MODELS = ["splade-en", "bridge", *TOKENIZERS, *(f"faq-{language}" for language in ("en", *LANGUAGES))]
+ENCODERS = ["splade-en", "splade-roberta-en"]
+MODELS = [*ENCODERS, "bridge", *TOKENIZERS, *(f"faq-{language}" for language in ("en", *LANGUAGES))]
 # Everyday words with their translations; most of the English words must be among the five nearest.
 WORDS = {
     "ko": {"학교": "school", "의사": "doctor", "물": "water", "여행": "travel", "대통령": "president"},
@@ -26,8 +27,8 @@ WORDS = {
 }
 
 
-def test_all_models_together_stay_below_40_mb() -> None:
-    assert sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file()) < 40e6
+def test_all_models_together_stay_below_60_mb() -> None:
+    assert sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file()) < 60e6
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -66,9 +67,10 @@ def test_tokenizers_know_the_faq_of_their_language(name: str, faq: dict[str, Ret
     assert {"[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"} <= set(tokenizer.all_special_tokens)
 
 
-def test_the_english_encoder_is_good_and_sparse(faq: dict[str, RetrievalData]) -> None:
-    result = evaluate(load_encoder("mini/splade-en"), faq["en"], measures=["nDCG@10"])
-    assert result.measures["nDCG@10"] > 0.62  # BM25: 0.52
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_english_encoders_are_good_and_sparse(faq: dict[str, RetrievalData], name: str) -> None:
+    result = evaluate(load_encoder(f"mini/{name}"), faq["en"], measures=["nDCG@10"])
+    assert result.measures["nDCG@10"] > 0.6  # BM25: 0.52
     assert result.document_active_dims is not None
     assert result.document_active_dims <= 200
     assert result.query_active_dims is not None

@@ -1,4 +1,4 @@
-"""Makes `mini/splade-en`: a six-layer English SPLADE encoder, small enough to be bundled.
+"""Makes `mini/splade-en` and `mini/splade-roberta-en`: English SPLADE encoders, small enough to be bundled.
 
     python recipes/mini/splade_en.py --data DATA --out src/sembridge/mini/splade-en
 
@@ -291,10 +291,20 @@ pipeline_tag: feature-extraction
 tags: [sentence-transformers, sparse-encoder, sparse, splade]
 ---
 
-An English SPLADE encoder small enough to be bundled with SemBridge: six layers of width 384, 12k WordPiece tokens. It
-starts from all-MiniLM-L6-v2 (Apache-2.0) and was trained on question-passage pairs. For real work use a real encoder.
-Made by `recipes/mini/splade_en.py`; sources and licences: `recipes/mini/README.md`.
+An English SPLADE encoder small enough to be bundled with SemBridge: {shape}. Its
+body comes from all-MiniLM-L6-v2 (Apache-2.0); it was trained on question-passage pairs. For real work use a real
+encoder. Made by `recipes/mini/{script}`; sources and licences: `recipes/mini/README.md`.
 """
+
+
+def card(config: dict[str, object]) -> str:
+    roberta = config["model_type"] == "roberta"
+    name, pieces = ("RoBERTa", "byte-level BPE") if roberta else ("BERT", "WordPiece")
+    shape = (
+        f"a {name} of {config['num_hidden_layers']} layers, width {config['hidden_size']}, "
+        f"{config['vocab_size']:,} {pieces} tokens"
+    )
+    return CARD.format(shape=shape, script="splade_roberta_en.sh" if roberta else "splade_en.sh")
 
 
 def save_half(encoder: SparseEncoder, folder: Path) -> None:
@@ -304,7 +314,7 @@ def save_half(encoder: SparseEncoder, folder: Path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
     compact_json(folder / "tokenizer.json")
-    (folder / "README.md").write_text(CARD, encoding="utf-8")
+    (folder / "README.md").write_text(card(config), encoding="utf-8")
 
 
 def main() -> None:
