@@ -1,6 +1,7 @@
 """The tables of a grid of experiments, in the paper's shape."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,10 +59,14 @@ def write_tables(results: Results, folder: Path, *, n_permutations: int = 9999) 
     Raises:
         SembridgeError: the folder cannot be written, or seeds or methods were measured on different queries.
     """
+    from tqdm import tqdm
+
     with contextlib.suppress(OSError):  # write_file says what is wrong with the place
         Path(folder).mkdir(parents=True, exist_ok=True)
     written = []
-    for table in grid_tables(results, n_permutations=n_permutations):
+    found = grid_tables(results, n_permutations=n_permutations)
+    # Ten thousand permutations of thousands of queries take minutes; shown on a terminal only.
+    for table in tqdm(found, desc="tables", unit=" tables", file=sys.stderr, disable=None, leave=False):
         for ending, render in FORMATS.items():
             written.append(write_file(Path(folder) / f"{table.name}.{ending}", [render(table)]))
     return written
@@ -102,6 +107,8 @@ def _language_columns(
 ) -> list[_Column]:
     languages = sets_by_language(rows)
     columns = [_Column(language, [sets], value, decimals, ranked) for language, sets in languages.items()]
+    if len(columns) == 1:
+        return columns  # the average would only repeat it
     return [*columns, _Column("average", list(languages.values()), value, decimals, ranked)]
 
 
@@ -209,7 +216,7 @@ def _facts(results: Results, rows: Sequence[ResultRow]) -> str:
     engines = sorted({row.engine for row in rows if row.engine})
     versions = [f"{package} {version}" for package, version in sorted(results.versions.items())]
     parts = [
-        f"{len(sets)} test {'set' if len(sets) == 1 else 'sets'} ({', '.join(sorted({row.split for row in rows}))})",
+        f"{_count(len(sets), 'test set')} ({', '.join(sorted({row.split for row in rows}))})",
         f"{_range(row.n_queries for row in sets.values())} queries and "
         f"{_range(row.n_documents for row in sets.values())} documents a set, as listed in the tables per set; "
         "over small or sampled corpora figures are higher than over full ones",
@@ -218,6 +225,10 @@ def _facts(results: Results, rows: Sequence[ResultRow]) -> str:
         *([f"versions {', '.join(versions)}"] if versions else []),
     ]
     return f"Measured on {'; '.join(parts)}."
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _range(values: Iterable[int]) -> str:
@@ -400,7 +411,7 @@ def _all_baselines(system: System, values: _Values) -> Iterator[_Pair]:
         if other == system or not comparable or not sets:
             continue
         own = {data: values[system][data] for data in sets}
-        yield _Pair(f"{len(sets)} sets", system, other, own, {data: theirs[data] for data in sets})
+        yield _Pair(_count(len(sets), "set"), system, other, own, {data: theirs[data] for data in sets})
 
 
 def _pair_groups(pairs: Sequence[_Pair], n_permutations: int) -> tuple[Group, ...]:
