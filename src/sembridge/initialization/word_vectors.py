@@ -159,7 +159,7 @@ def _membership(
     tokenizer: "PreTrainedTokenizerBase", words: Sequence[str], n_tokens: int, *, progress: bool
 ) -> csr_array:
     """(n_tokens, n_words): in how many of a word's two cuts a token occurs."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    from tqdm import tqdm
 
     token_ids: list[int] = []
     word_ids: list[int] = []
