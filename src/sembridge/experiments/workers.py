@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections import Counter
@@ -130,12 +131,14 @@ class _Worker:
         self.process.terminate()
         self.process.join(timeout=5)
         if self.process.is_alive():
-            self.process.kill()
+            self.process.kill()  # deep in a long computation, where no signal is answered
+            self.process.join()
 
 
 def _serve(job: Job, pipe: Connection, n_threads: int) -> None:
     """The life of a worker: cells in, outcomes out, until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent ends us
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # and then we clean up
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     import torch
