@@ -268,8 +268,8 @@ def test_one_document_and_one_query_are_evaluated(place: Path, tmp_path: Path) -
 
 
 BAD_FILES = [
-    ("qrels/test.tsv", "q99\td1\t1", "query 'q99' is not in"),
-    ("qrels/test.tsv", "q1\td99\t1", "document 'd99' is not in"),
+    ("qrels/test.tsv", "q99\td1\t1", "query 'q99' is not among"),
+    ("qrels/test.tsv", "q1\td99\t1", "document 'd99' is not among"),
     ("corpus.jsonl", '{"_id": "d1", "text": "x"}', "id 'd1' was given before, on line 2"),
     ("queries.jsonl", '{"_id": "q50", "text": "  "}', "id 'q50' has an empty text"),
 ]

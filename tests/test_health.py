@@ -114,8 +114,8 @@ def test_weight_on_tokens_that_match_everything(
 
 def test_dimensions_of_most_documents_are_named_by_their_tokens(vocabulary: Vocabulary) -> None:
     documents = healthy_documents(100)
-    documents[:60, 5] = 1
-    documents[:90, 7] = 1
+    documents[:60, 5] = 0.2
+    documents[:90, 7] = 0.2
     report = report_of(documents, vocabulary)
     shares = {dimension.token: dimension.document_share for dimension in report.frequent_dimensions}
     assert list(shares) == ["word4", "word2"]

@@ -166,7 +166,7 @@ def compare_systems(
     """
     settings = settings or EvaluationSettings()
     english = english if references else None
-    baseline = _checked_baseline(baseline, encoders, english is not None, references)
+    baseline = baseline_row(list(encoders), baseline, english=english is not None, references=references)
     _refuse_repetition([data.name for data in data_sets])
     reports = []
     for data in data_sets:
@@ -176,23 +176,22 @@ def compare_systems(
     return list(_corrected_together(reports))
 
 
-def default_baseline(encoders: Sequence[str], *, references: bool) -> str | None:
-    """The row that others are tested against where none is named; None where there is nothing to test against."""
-    if len(encoders) > 1:
-        return encoders[0]
-    return BM25_TOKENS if references else None
+def baseline_row(encoders: Sequence[str], asked_for: str | None, *, english: bool, references: bool) -> str | None:
+    """The row that others are tested against: the one asked for, the first of several encoders, or `bm25-tokens`.
 
+    None where there is nothing to test against.
 
-def _checked_baseline(
-    baseline: str | None, encoders: "Mapping[str, SparseEncoder]", with_english: bool, references: bool
-) -> str | None:
+    Raises:
+        SembridgeError: no row has that name, or two rows have the same.
+    """
     bm25 = [BM25_TOKENS, BM25_WORDS] if references else []
     hybrids = [HYBRID + name for name in encoders] if references else []
-    names = [*encoders, *bm25, *([ENGLISH] if with_english else []), *hybrids]
+    names = [*encoders, *bm25, *([ENGLISH] if english else []), *hybrids]
     _refuse_repetition(names)
-    if baseline is not None and baseline not in names:
-        raise SembridgeError(f"Baseline {baseline!r} is no row of the table; expected one of {', '.join(names)}.")
-    return baseline or default_baseline(list(encoders), references=references)
+    if asked_for is not None and asked_for not in names:
+        raise SembridgeError(f"Baseline {asked_for!r} is no row of the table; expected one of {', '.join(names)}.")
+    default = encoders[0] if len(encoders) > 1 else BM25_TOKENS if references else None
+    return asked_for or default
 
 
 def _refuse_repetition(names: Sequence[str]) -> None:

@@ -126,6 +126,9 @@ def evaluate(
     source = evaluation_plan.EnglishEncoder(None)
     if not no_references:
         source = evaluation_plan.english_encoder(list(plan.encoders.values()), asked_for=english)
+    comparison.baseline_row(
+        list(plan.encoders), baseline, english=source.folder is not None, references=not no_references
+    )  # refused before models are loaded
     if source.why_not:
         print(f"sembridge: no row of the untouched English encoder: {source.why_not}.", file=sys.stderr)
     load = partial(loading.load_encoder, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
