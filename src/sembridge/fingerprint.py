@@ -106,7 +106,10 @@ def _modules_fingerprint(model: "SentenceTransformer | SparseEncoder", settings:
     for name, module in model.named_modules():
         hasher.add_json([name, class_name(module), module.extra_repr()])
         if hasattr(module, "get_config_dict"):
-            hasher.add_json(module.get_config_dict())
+            config = dict(module.get_config_dict())
+            if class_name(module).endswith(".SpladePooling"):
+                config.pop("embedding_dimension", None)  # unknown before the first text and set by it
+            hasher.add_json(config)
         if isinstance(module, transformers.PreTrainedModel):
             hasher.add_json(_architecture(module.config.to_dict()))
         if module is not model:
