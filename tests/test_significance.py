@@ -37,6 +37,18 @@ def test_permutation_p_is_exact_for_few_queries() -> None:
     assert compare(per_query(before), per_query(after))["nDCG@10"].p_permutation == pytest.approx(expected)
 
 
+def test_random_flips_agree_with_scipy_on_many_queries() -> None:
+    draw = np.random.default_rng(3)
+    before = draw.random(60)
+    after = before + draw.normal(0.03, 0.15, 60)
+    expected = stats.permutation_test(
+        (after - before,), np.sum, permutation_type="samples", n_resamples=9999, vectorized=True, rng=draw
+    ).pvalue
+    found = compare(per_query(list(before)), per_query(list(after)))["nDCG@10"].p_permutation
+    assert 0.01 < expected < 0.5
+    assert found == pytest.approx(expected, abs=0.02)
+
+
 def test_permutation_and_t_agree_on_many_queries() -> None:
     generator = np.random.default_rng(0)
     before = generator.random(300)
