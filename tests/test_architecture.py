@@ -20,8 +20,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "bridge hub loading initialization surgery extension alignment retrieval_data mteb_data runs lexical_overlap"
         " health sparse_vectors corpus_cache fast_encoding corpus",
         # what a user asks for
-        "language_transfer evaluation comparison evaluation_plan explain inspection search export tables figures",
-        "demo experiments",
+        "language_transfer evaluation comparison evaluation_plan explain inspection search export tables figures encoding"
+        " training",
+        "demo experiments report",
         "cli",
     )
 )
@@ -38,8 +39,10 @@ SIBLINGS: dict[str, frozenset[str]] = {
     "corpus": frozenset({"hub"}),
     "health": frozenset({"sparse_vectors"}),
     "alignment": frozenset({"initialization"}),  # the kinds of rows
+    "export": frozenset({"encoding"}),  # shards
     "comparison": frozenset({"evaluation"}),  # several of them
     "evaluation_plan": frozenset({"evaluation"}),  # which measures exist
+    "training": frozenset({"evaluation"}),  # the dev measure
     "inspection": frozenset({"language_transfer"}),  # what a transfer finds before it starts
 }
 METHODS = ("gaussian", "mean", "random", "sembridge", "focus", "ofa", "wechsel")

@@ -4,10 +4,23 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from sembridge.cli import demo, evaluate, explain, export, index, reproduce, search, train, transfer
+from sembridge.cli import demo, encode, evaluate, explain, export, index, reproduce, search, train, transfer
 from sembridge.cli.program import app, main
 
-__all__ = ["app", "demo", "evaluate", "explain", "export", "index", "main", "reproduce", "search", "train", "transfer"]
+__all__ = [
+    "app",
+    "demo",
+    "encode",
+    "evaluate",
+    "explain",
+    "export",
+    "index",
+    "main",
+    "reproduce",
+    "search",
+    "train",
+    "transfer",
+]
 
 # The order of `sembridge --help`: that of the work.
 _VERBS = (

@@ -4,6 +4,7 @@ Defaults live here and nowhere else; a recipe file that is written beside an out
 """
 
 from sembridge.recipes.base import Recipe
+from sembridge.recipes.encode import EncodeRecipe
 from sembridge.recipes.grid import AlphaSweep, GridLanguage, GridRecipe, Sampling, TestSet, draws, short_name
 from sembridge.recipes.train import TrainRecipe
 from sembridge.recipes.transfer import PRESETS, Method, Preset, TransferRecipe
@@ -11,6 +12,7 @@ from sembridge.recipes.transfer import PRESETS, Method, Preset, TransferRecipe
 __all__ = [
     "PRESETS",
     "AlphaSweep",
+    "EncodeRecipe",
     "GridLanguage",
     "GridRecipe",
     "Method",
