@@ -43,6 +43,7 @@ SIBLINGS: dict[str, frozenset[str]] = {
     "comparison": frozenset({"evaluation"}),  # several of them
     "evaluation_plan": frozenset({"evaluation"}),  # which measures exist
     "training": frozenset({"evaluation"}),  # the dev measure
+    "search": frozenset({"encoding"}),  # an index is also made from shards
     "inspection": frozenset({"language_transfer"}),  # what a transfer finds before it starts
 }
 METHODS = ("gaussian", "mean", "random", "sembridge", "focus", "ofa", "wechsel")

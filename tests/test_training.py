@@ -22,8 +22,7 @@ from sembridge.errors import SembridgeError
 from sembridge.evaluation import evaluate
 from sembridge.recipes import TrainRecipe
 from sembridge.retrieval_data import RetrievalData
-from sembridge.training import mine_hard_negatives, train
-from sembridge.training_data import TrainingData, load_training_data, pairs_data
+from sembridge.training import TrainingData, load_training_data, mine_hard_negatives, pairs_data, train
 
 pytest.importorskip("datasets")
 
@@ -108,7 +107,8 @@ from test_training import encoder, recipe, toy_dev, toy_pairs
 from sembridge.training import train
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train(encoder(dropout={dropout}), toy_pairs(), Path({out!r}), recipe=recipe(steps={steps}, eval_steps=5, learning_rate={rate}))
+    settings = recipe(steps={steps}, eval_steps=5, learning_rate={rate})
+    train(encoder(dropout={dropout}), toy_pairs(), Path({out!r}), recipe=settings)
 """
 
 
@@ -124,7 +124,9 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_pa
     whole = encoder()
     train(whole, toy_pairs(), tmp_path / "whole", recipe=recipe(steps=100, eval_steps=5, learning_rate=3e-5))
     out = tmp_path / "killed"
-    process = subprocess.Popen(program(tmp_path, out=str(out), steps=100, rate=3e-5, dropout=True), start_new_session=True)
+    process = subprocess.Popen(
+        program(tmp_path, out=str(out), steps=100, rate=3e-5, dropout=True), start_new_session=True
+    )
     checkpoints = tmp_path / "killed.checkpoints"
     deadline = time.monotonic() + 120
     while not list(checkpoints.glob("checkpoint-*/trainer_state.json")) and time.monotonic() < deadline:
@@ -159,7 +161,7 @@ def test_two_processes_train_what_one_process_trains(tmp_path: Path) -> None:
 def test_a_batch_never_holds_another_relevant_document_of_its_queries() -> None:
     from datasets import Dataset
 
-    from sembridge.training_batches import RelevantAwareBatchSampler
+    from sembridge.training.batches import RelevantAwareBatchSampler
 
     queries = [f"q{i // 3}" for i in range(60)]
     documents = [f"d{i}" for i in range(60)]
@@ -187,7 +189,7 @@ def test_rows_first_leaves_the_body_as_it_is(tmp_path: Path) -> None:
 
 
 def test_combined_rows_move_by_the_factor(tmp_path: Path) -> None:
-    from sembridge.training_guards import RowFactor
+    from sembridge.training.guards import RowFactor
 
     start = encoder()
     n_rows = len(start.tokenizer)

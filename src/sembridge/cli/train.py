@@ -79,10 +79,9 @@ def train(
     check_output_folder(out, overwrite=overwrite)
     from sembridge import loading, training
     from sembridge.retrieval_data import load_retrieval_data
-    from sembridge.training_data import load_training_data
 
     quiet_loading()
-    pairs_read = load_training_data(data, split=split).sample(pairs, seed=recipe.seed)
+    pairs_read = training.load_training_data(data, split=split).sample(pairs, seed=recipe.seed)
     dev_data = None if dev is None else load_retrieval_data(dev, split=dev_split)
     safety: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     start = loading.load_encoder(encoder, device=device, **safety)

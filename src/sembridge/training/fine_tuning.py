@@ -34,7 +34,7 @@ from sembridge.retrieval_data import RetrievalData
 from sembridge.runs import bm25_run, exact_search
 from sembridge.sparse_vectors import encode_corpus, encode_queries
 from sembridge.surgery import SourceFacts, check_source_encoder
-from sembridge.training_data import TrainingData
+from sembridge.training.data import TrainingData
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder, SparseEncoderTrainer
@@ -168,7 +168,7 @@ def _trainer(
         ) from None
     from sentence_transformers.sparse_encoder.callbacks import SpladeRegularizerWeightSchedulerCallback
 
-    from sembridge.training_batches import PairTrainer
+    from sembridge.training.batches import PairTrainer
 
     torch.manual_seed(recipe.seed)
     if recipe.max_length is not None:
@@ -204,7 +204,7 @@ def _callbacks(
 ) -> "Iterator[TrainerCallback]":
     from transformers import EarlyStoppingCallback
 
-    from sembridge.training_guards import Guards, ProgressBar, RowFactor, RowsFirst
+    from sembridge.training.guards import Guards, ProgressBar, RowFactor, RowsFirst
 
     stride = max(1, len(data) // N_PROBE)
     yield Guards(encoder, data.queries[::stride][:N_PROBE], data.documents[::stride][:N_PROBE])
@@ -236,7 +236,7 @@ def _loss(
 ) -> torch.nn.Module:
     from sentence_transformers.sparse_encoder.losses import CachedSpladeLoss, SpladeLoss
 
-    from sembridge.training_batches import GatheredFlops, RankingLoss
+    from sembridge.training.batches import GatheredFlops, RankingLoss
 
     settings = {
         "document_regularizer_weight": recipe.document_weight,
@@ -265,7 +265,7 @@ def _arguments(
     from sentence_transformers import SparseEncoderTrainingArguments
 
     interval = recipe.eval_steps or max(1, math.ceil(n_steps / N_EVALUATIONS))
-    on_cpu = encoder.device.type == "cpu"
+    on_cpu, several = encoder.device.type == "cpu", int(os.environ.get("WORLD_SIZE", "1")) > 1
     router = {"query": "query", "document": "document", **{f"negative_{k + 1}": "document" for k in range(99)}}
     return SparseEncoderTrainingArguments(
         output_dir=str(checkpoints), max_steps=n_steps, per_device_train_batch_size=recipe.batch_size,
@@ -277,7 +277,7 @@ def _arguments(
         greater_is_better=True, logging_steps=max(1, interval // 5), logging_nan_inf_filter=False,
         report_to=list(report_to) or "none", disable_tqdm=True,
         # One sampler for all processes, its batches split among them: no false negative across processes either.
-        accelerator_config={"split_batches": True}, ddp_backend="gloo" if on_cpu and int(os.environ.get("WORLD_SIZE", "1")) > 1 else None,
+        accelerator_config={"split_batches": True}, ddp_backend="gloo" if on_cpu and several else None,
         router_mapping=router if _routes(encoder) else {},
     )  # fmt: skip
 

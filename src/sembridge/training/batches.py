@@ -10,7 +10,7 @@ from sentence_transformers.sparse_encoder.losses import FlopsLoss, SparseMultipl
 from sentence_transformers.util import all_gather_with_grad
 from torch import Tensor
 
-from sembridge.training_data import TrainingData
+from sembridge.training.data import TrainingData
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
