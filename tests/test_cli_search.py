@@ -179,6 +179,28 @@ def test_pruning_at_index_time_leaves_fewer_postings(models: Path, corpus: Path,
     assert "was made with max_active_dims 5, not 6" in done.line
 
 
+def test_shards_and_their_corpus_give_the_same_index_as_the_corpus(models: Path, corpus: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    done_well("encode", models / "ko", corpus, "--out", shards)
+    done_well("index", models / "ko", corpus, "--out", tmp_path / "direct")
+    done_well("index", models / "ko", shards, "--out", tmp_path / "both", "--texts", corpus)
+    done_well("index", models / "ko", shards, "--out", tmp_path / "ids")
+    direct = found(tmp_path / "direct", "학교 도시", "--top-k", 30)
+    both = {hit["id"]: hit for hit in found(tmp_path / "both", "학교 도시", "--top-k", 30)}
+    assert len(direct) == len(both) == 30
+    for hit in direct:
+        same = both[hit["id"]]
+        assert {**same, "score": None} == {**hit, "score": None}
+        assert same["score"] == pytest.approx(hit["score"], rel=1e-4)  # encoded in batches of other texts
+    assert {(hit["title"], hit["text"]) for hit in found(tmp_path / "ids", "학교")} == {("", "")}
+    other = write_corpus(tmp_path / "other.jsonl", [record(n) for n in range(1, 30)])
+    wrong = sembridge("index", models / "ko", shards, "--out", tmp_path / "x", "--texts", other)
+    assert f"has document 'd0' where {other} has 'd1'; give the corpus that the shards were encoded from" in wrong.line
+    wrong = sembridge("index", models / "other", shards, "--out", tmp_path / "x")
+    assert f"was encoded by {models / 'ko'}" in wrong.line
+    assert not (tmp_path / "x").exists()
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

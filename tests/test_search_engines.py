@@ -147,7 +147,7 @@ def test_the_laws_can_fail(tmp_path: Path) -> None:
 
 
 def test_tags_are_one_text_for_a_value_whatever_its_type() -> None:
-    fields = {"a": 1, "b": 1.0, "c": 0.1, "d": True, "e": None, "f": ["x", 2], "g": {"h": 1}, "i": "y" * 257, "j": "="}
+    fields = {"a": 1, "b": 1.0, "c": 0.1, "d": True, "e": None, "f": ["x", 2], "g": {"h": 1}, "i": "y" * 255, "j": "="}
     assert tags_of(fields) == ["a=1", "b=1", "c=0.1", "d=true", "f=2", "f=x", "j=="]
 
 

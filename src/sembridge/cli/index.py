@@ -45,6 +45,9 @@ def index(
     ] = None,
     url: Annotated[str | None, typer.Option(help="Address of the server.")] = None,
     collection: Annotated[str | None, typer.Option(help="Its collection, index or table.")] = None,
+    texts: Annotated[
+        str | None, typer.Option(help="With shards: the corpus they were encoded from, for titles, texts and fields.")
+    ] = None,
     add: Annotated[bool, typer.Option("--add", help="Add to a finished index; a known id is updated.")] = False,
     delete: Annotated[list[str] | None, typer.Option(help="Delete this document; may be repeated.")] = None,
     max_active_dims: Annotated[int | None, typer.Option(help="Keep a document's largest weights only.")] = None,
@@ -80,7 +83,15 @@ def index(
     loaded = load_encoder(encoder, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     with _progress(shown=sys.stderr.isatty() and not as_json) as advance:
         report = index_corpus(
-            loaded, corpus, out, name=encoder, recipe=recipe, add=add, overwrite=overwrite, on_progress=advance
+            loaded,
+            corpus,
+            out,
+            name=encoder,
+            recipe=recipe,
+            add=add,
+            overwrite=overwrite,
+            texts=texts,
+            on_progress=advance,
         )
     if as_json:
         print_json(asdict(report))

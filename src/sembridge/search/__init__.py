@@ -67,8 +67,7 @@ def _elasticsearch(recipe: IndexRecipe, n_dims: int, key: str | None) -> Engine:
 def _milvus(recipe: IndexRecipe, n_dims: int, key: str | None) -> Engine:
     from sembridge.search.milvus import MilvusEngine
 
-    del n_dims
-    return MilvusEngine.connect(_address(recipe), recipe.collection, key=key, patience=_patience(recipe))
+    return MilvusEngine.connect(_address(recipe), recipe.collection, n_dims, key=key, patience=_patience(recipe))
 
 
 def _pgvector(recipe: IndexRecipe, n_dims: int, key: str | None) -> Engine:

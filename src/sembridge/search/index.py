@@ -23,6 +23,9 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 
 from sembridge.corpus import Document, corpus_file, stream_corpus
+from sembridge.encoding import MANIFEST as SHARD_MANIFEST
+from sembridge.encoding import read_manifest as read_shard_manifest
+from sembridge.encoding import read_shards
 from sembridge.errors import SembridgeError
 from sembridge.fingerprint import sparse_encoder_fingerprint
 from sembridge.output import check_output_folder
@@ -54,11 +57,12 @@ class EncoderFacts:
     @classmethod
     def of(cls, encoder: "SparseEncoder", name: str) -> "EncoderFacts":
         fingerprint = sparse_encoder_fingerprint(encoder)
-        n_dims = encoder.get_embedding_dimension()
-        if fingerprint is None or n_dims is None:
+        if fingerprint is None:
             raise SembridgeError(
                 f"Encoder {name} runs on {encoder.backend}: an index knows its encoder by its torch weights."
             )
+        # What it gives, not what it says: some modules learn their width from their first text.
+        n_dims = encode_queries(encoder, ["a"]).shape[1]
         return cls(str(Path(name).resolve()) if Path(name).is_dir() else name, fingerprint, n_dims)
 
 
@@ -176,6 +180,7 @@ def index_corpus(
     recipe: IndexRecipe | None = None,
     add: bool = False,
     overwrite: bool = False,
+    texts: str | Path | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> IndexReport:
     """Builds an index of a corpus, goes on with one that was interrupted, or adds to one (`add`).
@@ -185,6 +190,8 @@ def index_corpus(
         name: what the manifest calls the encoder: the name it was loaded by.
         recipe: None takes the folder's, or the defaults for a new one.
         add: adds documents to a finished index; one of a known id takes the place of the old one.
+        texts: for shards, which hold ids and vectors only: the corpus that they were encoded from, for titles, texts
+            and fields.
         on_progress: called with the number of documents in, after every safe point.
 
     Raises:
@@ -193,8 +200,7 @@ def index_corpus(
     """
     facts = EncoderFacts.of(encoder, name)
     recipe = recipe or resolve_recipe(folder, {})
-    if not _is_shard_folder(Path(corpus)):
-        corpus_file(corpus)  # refuses a place that holds no corpus before anything is made
+    _check_source(str(corpus), None if texts is None else str(texts), facts)
     started = time.monotonic()
     if overwrite:
         _drop(folder, recipe)
@@ -203,12 +209,14 @@ def index_corpus(
     with _locked(folder):
         manifest = _prepared(folder, facts, recipe, str(corpus), add=add)
         engine = open_engine(recipe, folder, n_dims=facts.n_dims)
-        run = _Run(encoder, engine, folder, manifest, str(corpus), on_progress)
+        run = _Run(encoder, engine, folder, manifest, str(corpus), None if texts is None else str(texts), on_progress)
         try:
             n_continued = run.start()
             n_added, n_postings = run.add_all()
             n_documents = run.finish()
         except EngineUnavailableError as error:
+            if not run.manifest.created:
+                shutil.rmtree(folder)
             raise SembridgeError(
                 f"{error} {run.done:,} documents of {corpus} are safely in; run the same command again and it goes on "
                 "from there."
@@ -322,6 +330,7 @@ class _Run:
     folder: Path
     manifest: Manifest
     source: str
+    texts: str | None
     on_progress: Callable[[int], None] | None
 
     def start(self) -> int:
@@ -350,7 +359,7 @@ class _Run:
     def add_all(self) -> "tuple[int, int]":
         """Number of documents added, and of their postings."""
         hasher = blake2b(digest_size=16)
-        items = _items(self.source, self.manifest.encoder)
+        items = _items(self.source, self.texts)
         done = self._skip(items, hasher)
         start, n_postings = done, 0
         while batch := list(islice(items, self.manifest.recipe.bulk_size)):
@@ -421,28 +430,46 @@ class _Item:
         return hasher.digest()
 
 
-def _items(source: str, facts: EncoderFacts) -> "Iterator[_Item]":
+def _items(source: str, texts: str | None) -> "Iterator[_Item]":
     if _is_shard_folder(Path(source)):
-        yield from _shard_items(Path(source), facts)
+        yield from _shard_items(Path(source), texts)
     else:
         yield from (_Item(document) for document in stream_corpus(source))
 
 
 def _is_shard_folder(source: Path) -> bool:
-    return (source / "manifest.json").is_file() and not any(source.glob("corpus.*"))
+    return (source / SHARD_MANIFEST).is_file()
 
 
-def _shard_items(source: Path, facts: EncoderFacts) -> "Iterator[_Item]":
-    from sembridge.encoding import read_shards
-
+def _shard_items(source: Path, texts: str | None) -> "Iterator[_Item]":
+    documents = None if texts is None else stream_corpus(texts)
     for ids, vectors in read_shards(source):
-        if vectors.shape[1] != facts.n_dims:
-            raise SembridgeError(
-                f"{source} holds vectors of {vectors.shape[1]:,} dimensions, but {facts.name} has {facts.n_dims:,}; "
-                "give the encoder that made the shards."
-            )
         for row, id_ in enumerate(ids):
-            yield _Item(Document(id_, "", "", {}), vectors[[row]])
+            document = Document(id_, "", "") if documents is None else next(documents, None)
+            if document is None or document.id != id_:
+                found = "its end" if document is None else repr(document.id)
+                raise SembridgeError(
+                    f"{source} has document {id_!r} where {texts} has {found}; give the corpus that the shards were "
+                    "encoded from."
+                )
+            yield _Item(document, vectors[[row]])
+
+
+def _check_source(source: str, texts: str | None, facts: EncoderFacts) -> None:
+    """Refuses a place that holds no corpus, or another encoder's shards, before anything is made."""
+    if not _is_shard_folder(Path(source)):
+        corpus_file(source)
+        if texts is not None:
+            raise SembridgeError(f"{source} is a corpus and brings its own texts; leave {texts} away.")
+        return
+    made_by = read_shard_manifest(Path(source))
+    if (made_by.fingerprint, made_by.n_dims) != (facts.fingerprint, facts.n_dims):
+        raise SembridgeError(
+            f"{source} was encoded by {made_by.encoder} (fingerprint {made_by.fingerprint[:12]}), not by {facts.name} "
+            f"({facts.fingerprint[:12]}); give that encoder, or encode the corpus again."
+        )
+    if texts is not None:
+        corpus_file(texts)
 
 
 def _check_place(folder: Path, *, add: bool) -> None:

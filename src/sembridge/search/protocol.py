@@ -144,14 +144,14 @@ def ranked_hits(hits: Sequence[Hit]) -> list[Hit]:
 def tags_of(fields: Mapping[str, object]) -> list[str]:
     """`field=value` for every value that can be filtered by: texts, numbers, truths, and each of a list of them.
 
-    One kind of tag for every engine, so a filter means the same everywhere and needs no schema. Texts above 256
-    characters are kept in the document but make no tag.
+    One kind of tag for every engine, so a filter means the same everywhere and needs no schema. Above 256
+    characters a field is kept in the document but makes no tag.
     """
     tags = []
     for name, value in fields.items():
         for part in value if isinstance(value, list | tuple) else [value]:
             text = _tag_value(part)
-            if text is not None and len(text) <= MAX_TAG_LENGTH:
+            if text is not None and len(name) + 1 + len(text) <= MAX_TAG_LENGTH:
                 tags.append(f"{name}={text}")
     return sorted(set(tags))
 

@@ -1,0 +1,105 @@
+"""Elasticsearch, through its official client: a `sparse_vector` field, queried by weights with pruning off.
+
+The field keeps nine significant bits of a weight, a relative error of up to 0.4 %; a score of non-negative terms has
+the same bound. Explained terms show the weights as they were sent.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from scipy.sparse import csr_array
+
+from sembridge.errors import SembridgeError
+from sembridge.search import lucene
+from sembridge.search.bulk import Patience
+from sembridge.search.extras import require
+from sembridge.search.protocol import Hit, SparseVector
+from sembridge.search.token_keys import to_keys
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from sembridge.corpus import Document
+
+_Answer = TypeVar("_Answer")
+
+
+class ElasticsearchEngine:
+    """An index on a cluster."""
+
+    def __init__(self, client: "Elasticsearch", index: str, *, patience: Patience) -> None:
+        self._client = client
+        self._index = index
+        self._patience = patience
+
+    @classmethod
+    def connect(cls, url: str, index: str, *, key: str | None, patience: Patience) -> "ElasticsearchEngine":
+        """The engine of an index; `key` is an API key."""
+        require("elasticsearch", "elasticsearch")
+        from elasticsearch import Elasticsearch
+
+        client = Elasticsearch(url, api_key=key, request_timeout=lucene.SECONDS, max_retries=0, retry_on_timeout=False)
+        return cls(client, index, patience=patience)
+
+    def create(self) -> None:
+        if not self._call(lambda: self._client.indices.exists(index=self._index)):
+            mapping = {"dynamic": False, "properties": lucene.properties({"type": "sparse_vector"})}
+            self._call(lambda: self._client.indices.create(index=self._index, mappings=mapping))
+        if n_documents := self.count():
+            raise SembridgeError(
+                f"Index {self._index} holds {n_documents:,} documents already; give another --collection."
+            )
+
+    def add(self, documents: "Sequence[Document]", vectors: csr_array) -> None:
+        self._bulk(lucene.additions(documents, vectors))
+
+    def delete(self, ids: Sequence[str]) -> None:
+        self._bulk(lucene.deletions(ids))
+
+    def finish(self) -> None:
+        self._call(lambda: self._client.indices.refresh(index=self._index))
+
+    def search(
+        self, query: SparseVector, *, top_k: int, tags: Sequence[str] = (), with_terms: bool = False
+    ) -> list[Hit]:
+        # The server's default drops query tokens that are frequent and light, which is right for its own model only.
+        scoring = {"sparse_vector": {"field": lucene.VECTOR, "query_vector": to_keys(query), "prune": False}}
+        answer = self._call(
+            lambda: self._client.search(
+                index=self._index,
+                query=lucene.filtered(scoring, tags),
+                size=top_k,
+                source=["id", "title", "text", "fields"],
+                fields=[lucene.VECTOR] if with_terms else None,  # newer versions leave vectors out of the source
+            )
+        )
+        return lucene.hits_of(answer.body, query)
+
+    def count(self) -> int:
+        self.finish()
+        return int(self._call(lambda: self._client.count(index=self._index))["count"])
+
+    def drop(self) -> None:
+        self._call(lambda: self._client.indices.delete(index=self._index, ignore_unavailable=True))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _bulk(self, lines: list[dict[str, Any]]) -> None:
+        self._call(lambda: lucene.check_bulk(self._client.bulk(index=self._index, operations=lines).body))
+
+    def _call(self, action: Callable[[], _Answer]) -> _Answer:
+        from elasticsearch import ApiError, ConnectionError, ConnectionTimeout, UnsupportedProductError
+
+        def attempt() -> _Answer:
+            try:
+                return action()
+            except UnsupportedProductError as error:
+                raise SembridgeError(f"What answers is no Elasticsearch ({error}); check the address.") from error
+            except ApiError as error:
+                if error.status_code in lucene.BUSY:
+                    raise lucene.BusyError(str(error)) from error
+                raise SembridgeError(f"Elasticsearch refuses: {' '.join(str(error).split())[:300]}") from error
+
+        transient = (ConnectionError, ConnectionTimeout, lucene.BusyError)
+        return self._patience.call(attempt, place="Elasticsearch", transient=transient)
