@@ -27,6 +27,16 @@ SQUARE_ROLES = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine-url", metavar="ENGINE=URL", help="a real search server for `pytest -m live`, e.g. qdrant=http://..."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "live: needs a real search server, given by --engine-url; skipped without one")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The development data: the folder `shared` beside the repository root, or $SEMBRIDGE_SHARED."""
