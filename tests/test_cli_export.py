@@ -39,6 +39,25 @@ def test_a_corpus_and_its_queries_are_exported(format_: str, root: Path, tmp_pat
     assert manifest["encoder"] == str(root / "encoder")
 
 
+def test_shards_export_as_their_corpus(root: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    done = sembridge("encode", root / "encoder", root / "corpus", "--out", shards)
+    assert done.code == 0, done.err
+    for corpus, out in ((shards, "from-shards"), (root / "corpus", "from-texts")):
+        done = sembridge("export", "seismic", root / "encoder", corpus, tmp_path / out)
+        assert done.code == 0, done.err
+    vectors = [
+        [json.loads(line)["vector"] for line in (tmp_path / out / "documents.jsonl").read_text().splitlines()]
+        for out in ("from-shards", "from-texts")
+    ]
+    assert vectors[0] == vectors[1]
+    refused = sembridge("export", "seismic", "mini/splade-en", shards, tmp_path / "other")
+    assert "not by mini/splade-en" in refused.line
+    refused = sembridge("export", "seismic", root / "encoder", shards, tmp_path / "other", "--max-active-dims", "3")
+    assert "leave it away" in refused.line
+    assert not (tmp_path / "other").exists()
+
+
 def test_pisa_from_the_shell(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyterrier_pisa")
     done = sembridge("export", "pisa", root / "encoder", root / "corpus", tmp_path / "out", "--scale", "10", "--json")

@@ -65,6 +65,7 @@ def test_the_graph_gives_the_weights_of_the_encoder(head: str, tmp_path: Path) -
     encoder = tiny(head)
     manifest = export_onnx(encoder, tmp_path / "out", name=head)
     assert 0 < manifest["largest_difference_from_torch"] < 1e-5  # type: ignore[operator]
+    assert manifest["n_dims"] == len(encoder.tokenizer.get_vocab())
     assert json.loads((tmp_path / "out/manifest.json").read_text(encoding="utf-8")) == manifest
     for texts in ([TEXTS[0]], TEXTS):
         np.testing.assert_allclose(run_graph(tmp_path / "out", texts), document_weights(encoder, texts), atol=1e-5)

@@ -11,8 +11,11 @@ from scipy.sparse import csr_array
 
 from sembridge.beir_folder import texts_file
 from sembridge.corpus import stream_corpus
+from sembridge.encoding import MANIFEST as SHARDS_MANIFEST
+from sembridge.encoding import read_manifest, read_shards
 from sembridge.errors import SembridgeError
 from sembridge.export.settings import DEFAULT_SCALE
+from sembridge.fingerprint import sparse_encoder_fingerprint
 from sembridge.hub import mini_folder
 from sembridge.sparse_vectors import Engine, TextEncoder
 from sembridge.surgery import check_source_encoder
@@ -81,15 +84,20 @@ def open_collection(
     max_active_dims: int | None = None,
     progress: bool = False,
 ) -> Collection:
-    """The collection of a corpus as of `stream_corpus`, and of the queries in such a file or in a BEIR folder.
+    """The collection of a corpus as of `stream_corpus`, or of its shards, and of queries as of `read_queries`.
 
     Raises:
-        SembridgeError: as `encoded_collection`, and while reading as `stream_corpus`.
+        SembridgeError: as `encoded_collection`, and while reading as `stream_corpus` or `read_shards`; shards of
+            another encoder, or `max_active_dims` for shards, whose vectors are made.
     """
+    query_texts = {} if queries is None else read_queries(queries)
+    if (Path(corpus) / SHARDS_MANIFEST).is_file():
+        _check_shards(encoder, Path(corpus), name, max_active_dims)
+        return precomputed_collection(encoder, read_shards(Path(corpus)), query_texts, name=name)
     return encoded_collection(
         encoder,
         ((document.id, document.content) for document in stream_corpus(corpus)),
-        {} if queries is None else read_queries(queries),
+        query_texts,
         name=name,
         engine=engine,
         max_active_dims=max_active_dims,
@@ -234,6 +242,19 @@ def refuse_white_space(ids: Iterable[str]) -> None:
             raise SembridgeError(
                 f"The id {text_id!r} is empty or has white space, which this format has no way to write; rename it."
             )
+
+
+def _check_shards(encoder: "SparseEncoder", folder: Path, name: str, max_active_dims: int | None) -> None:
+    made_by = read_manifest(folder)
+    if made_by.fingerprint != sparse_encoder_fingerprint(encoder):
+        raise SembridgeError(
+            f"The shards in {folder} were made by {made_by.encoder}, not by {name} as it is now; give that encoder, or "
+            "encode the corpus again."
+        )
+    if max_active_dims is not None:
+        raise SembridgeError(
+            f"The vectors in {folder} are made: max_active_dims belongs to `sembridge encode`; leave it away here."
+        )
 
 
 def _encoded(encode: TextEncoder, texts: Iterable[tuple[str, str]], label: str | None) -> Iterator[VectorBlock]:
