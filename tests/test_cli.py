@@ -29,7 +29,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sembridge.cli import app, main
 
-VERBS = ("transfer", "inspect", "explain", "demo")
+VERBS = (
+    "inspect", "transfer", "explain", "train", "evaluate", "reproduce", "encode", "index", "search", "export", "report", "demo",
+)  # fmt: skip
 ADDED_FILES = {"alignment.safetensors", "report.json", "recipe.yaml", "README.md"}
 
 

@@ -147,7 +147,8 @@ def fingerprint(cell: Cell, recipe: GridRecipe) -> str:
     """32 hex digits of everything in the recipe that decides the cell's result.
 
     Roots are left out (a moved folder changes nothing), and so is the content of data sets and models. A setting of a
-    transfer that equals its default counts like one that is not there, so a new setting leaves finished cells alone.
+    transfer that equals its default counts like one that is not there, so a new setting leaves finished cells alone;
+    its memory budget changes no result.
     """
     settings = cell.transfer_recipe(recipe)
     language = recipe.languages[cell.language]
@@ -156,7 +157,7 @@ def fingerprint(cell: Cell, recipe: GridRecipe) -> str:
         "cell": cell.name,
         "source_encoder": cell.source_encoder,
         "bridge": recipe.bridge if settings is not None and settings.method == "sembridge" else None,
-        "transfer": settings and settings.model_dump(mode="json", exclude_defaults=True),
+        "transfer": settings and settings.model_dump(mode="json", exclude_defaults=True, exclude={"memory_budget_mb"}),
         "with_hybrid": cell.with_hybrid,
         "target_tokenizer": language.target_tokenizer,
         "words": language.words if settings is not None else (),
