@@ -8,12 +8,22 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import yaml
+
+from sembridge.results import Results, read_results
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 MEASURE = "nDCG@10"
 SYSTEMS = (
-    "untouched English encoder", "random", "univariate", "multivariate", "sembridge paper", "sembridge default", "bm25"
+    "english", "random", "mean", "univariate", "multivariate", "focus", "ofa", "wechsel", "sembridge-paper",
+    "sembridge-default", "hybrid-sembridge-default", "bm25-tokens",
 )  # fmt: skip
+SHOWN = (
+    "zero-shot", "zero-shot-significance", "zero-shot-significance-sets", "zero-shot-least-overlapping", "zero-shot-flops",
+    "zero-shot-document-dims", "alpha-sweep", "words",
+)  # fmt: skip
+README_SOURCE = "mini/splade-en"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -26,51 +36,51 @@ def load(name: str) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def zero_shot_table(result: dict, figure: str = MEASURE, digits: int = 3) -> str:
-    """A row a set, a column a system; drawn systems as the mean over seeds."""
-    rows, sets = result["rows"], list(dict.fromkeys(row["data"] for row in result["rows"]))
-    systems = [system for system in SYSTEMS if any(r["system"] == system and r[figure] is not None for r in rows)]
+def zero_shot_table(results: Results, source_encoder: str) -> str:
+    """A row a set, a column a method of one source encoder; drawn methods as the mean over seeds, zero-shot."""
+    figures: dict[tuple[str, str], list[float]] = {}
+    for row in results.rows:
+        if row.source_encoder in (source_encoder, None) and row.stage == "zero-shot" and row.method in SYSTEMS:
+            figures.setdefault((row.data, row.method), []).append(row.measures[MEASURE])
+    sets = list(dict.fromkeys(data for data, _ in figures))
+    systems = [system for system in SYSTEMS if all((data, system) in figures for data in sets)]
+    means = {key: statistics.mean(values) for key, values in figures.items()}
+    body = [[data, *(f"{means[data, system]:.3f}" for system in systems)] for data in sets]
+    total = [f"**{statistics.mean(means[data, system] for data in sets):.3f}**" for system in systems]
+    return table(["", *systems], [*body, ["**mean**", *total]])
 
-    def cell(data: str, system: str) -> float:
-        return statistics.mean(r[figure] for r in rows if r["data"] == data and r["system"] == system)
 
-    body = [[data, *(f"{cell(data, system):.{digits}f}" for system in systems)] for data in sets]
-    means = [f"{statistics.mean(cell(data, system) for data in sets):.{digits}f}" for system in systems]
-    return table(["", *systems], [*body, ["**mean**", *(f"**{mean}**" for mean in means)]])
-
-
-def zero_shot_section(name: str, title: str) -> str:
-    result = load(name)
-    if result is None:
+def grid_section(name: str, title: str, recipe: str, shown: Sequence[str]) -> str:
+    """The tables and pictures that `sembridge reproduce` wrote."""
+    folder = RESULTS / name
+    if not (folder / "results.jsonl").exists():
         return ""
-    s = result["settings"]
-    lost = [
-        f"{r['data']} against {r['against']} ({r['gain']:+.3f})"
-        for r in result["significance"]
-        if r["gain"] < 0 and r["p_holm"] < 0.05
+    settings = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    caps = settings["sampling"]
+    tables = [
+        (folder / "tables" / f"{file}.md").read_text(encoding="utf-8").strip()
+        for file in shown
+        if (folder / "tables" / f"{file}.md").exists()
     ]
-    won = sum(r["gain"] > 0 and r["p_holm"] < 0.05 for r in result["significance"])
-    return f"""## {title}
-
-`python benchmarks/zero_shot.py --split {s["split"]} ...`: {MEASURE} of `{s["source"]}` moved through `{s["bridge"]}`; at most
-{s["queries"]} queries and {s["documents"]} documents a set (seed {s["seed"]}); drawn initialisations: {"one seed" if s["seeds"] == 1 else f"means over {s['seeds']} seeds"};
-BM25 over the target tokenizer's tokens.{" Encoded under bfloat16 autocast." if s["bf16"] else ""}
-
-{zero_shot_table(result)}
-
-Active dims of a document:
-
-{zero_shot_table(result, "document_active_dims", 0)}
-
-FLOPS statistic:
-
-{zero_shot_table(result, "flops", 2)}
-
-`sembridge default` against every other column, set by set (paired permutation test, Holm): significantly ahead in {won} of
-{len(result["significance"])} comparisons; significantly behind: {", ".join(lost) or "none"}.
-
-{versions(result)}
-"""
+    pictures = [
+        f"![{path.stem}]({path.relative_to(ROOT / 'benchmarks')})"
+        for path in sorted((folder / "figures").glob("*.svg"))
+    ]
+    others = sorted(path.stem for path in (folder / "tables").glob("*.md") if path.stem not in shown)
+    links = ", ".join(f"[{file}](results/{name}/tables/{file}.md)" for file in others)
+    return "\n\n".join(
+        [
+            f"## {title}",
+            f"`sembridge reproduce {recipe} --jobs 2 ...`: at most {caps['queries']} queries and {caps['documents']} "
+            f"documents a set (seed {caps['seed']}; gold documents stay), encoded by the engine {settings['engine']}. "
+            "[How to read it](../docs/reading-results.md).",
+            *pictures,
+            *tables,
+            f"More tables: {links}." if links else "",
+            "Versions: " + (folder / "versions.json").read_text(encoding="utf-8").strip().replace("\n", " "),
+            "",
+        ]
+    )
 
 
 def bundled_section() -> str:
@@ -78,9 +88,9 @@ def bundled_section() -> str:
     if result is None:
         return ""
     encoder = table(
-        ["set", "queries", "documents", MEASURE, "BM25", "active dims, query", "active dims, document", "FLOPS"],
+        ["encoder", "set", "queries", "documents", MEASURE, "BM25", "active dims, query", "active dims, document", "FLOPS"],
         [
-            [r["data"], str(r["n_queries"]), str(r["n_documents"]), f"{r[MEASURE]:.3f}", f"{r[f'bm25 {MEASURE}']:.3f}",
+            [r["encoder"], r["data"], str(r["n_queries"]), str(r["n_documents"]), f"{r[MEASURE]:.3f}", f"{r[f'bm25 {MEASURE}']:.3f}",
              f"{r['query_active_dims']:.0f}", f"{r['document_active_dims']:.0f}", f"{r['flops']:.2f}"]
             for r in result["encoder"]
         ],
@@ -121,19 +131,17 @@ def main() -> None:
     sections = [
         "# Benchmarks\n\nOne script a claim; `results/` holds what they wrote, this page is made from it by `make_readme.py`.\n",
         bundled_section(),
-        zero_shot_section("zero_shot", "Zero-shot retrieval, test splits"),
-        zero_shot_section("zero_shot_dev", "Zero-shot retrieval, dev splits"),
+        grid_section("grid", "Zero-shot retrieval, test splits", "recipes/mini/grid.yaml", SHOWN),
+        grid_section("grid-dev", "Zero-shot retrieval, dev splits", "recipes/mini/grid-dev.yaml", ("zero-shot",)),
         transfer_section(),
     ]
     text = "\n".join(section for section in sections if section)
     (ROOT / "benchmarks" / "README.md").write_text(text, encoding="utf-8")
-    result = load("zero_shot")
-    if result is not None:
-        readme = ROOT / "README.md"
-        before, rest = readme.read_text(encoding="utf-8").split("<!-- results -->")
-        after = rest.split("<!-- /results -->")[1]
-        block = f"<!-- results -->\n{zero_shot_table(result)}\n<!-- /results -->"
-        readme.write_text(before + block + after, encoding="utf-8")
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text(encoding="utf-8").split("<!-- results -->")
+    after = rest.split("<!-- /results -->")[1]
+    shown = zero_shot_table(read_results(RESULTS / "grid"), README_SOURCE)
+    readme.write_text(f"{before}<!-- results -->\n{shown}\n<!-- /results -->{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
