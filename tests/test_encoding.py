@@ -169,6 +169,7 @@ def start_run(corpus: Path, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_continued_and_loses_or_doubles_nothing(tmp_path: Path) -> None:
     n_documents = 4000
     corpus = write_corpus(tmp_path / "corpus.jsonl", n_documents)
@@ -185,7 +186,7 @@ def test_a_killed_process_is_continued_and_loses_or_doubles_nothing(tmp_path: Pa
     n_encoded = int(again.communicate()[0])
     assert 0 < n_encoded < n_documents
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
-    start_run(corpus, tmp_path / "whole").wait()
+    assert start_run(corpus, tmp_path / "whole").wait() == 0
     assert files_of(folder) == files_of(tmp_path / "whole")
     assert [i for ids, _ in read_shards(folder) for i in ids] == [f"d{number}" for number in range(n_documents)]
 
