@@ -82,6 +82,23 @@ def test_merged_segments_give_the_same_answers_as_many_small_ones(
     engine.close()
 
 
+def test_a_reader_sees_what_another_process_writes_between_its_searches(tmp_path: Path) -> None:
+    writer, reader = embedded("exact", tmp_path), embedded("exact", tmp_path)
+    writer.create()
+    writer.add(documents(10), vectors(10))
+    everything = query(*((i, 1.0) for i in range(N_DIMS)))
+    assert len(reader.search(everything, top_k=99)) == 10
+    writer.add([Document("d0003", "", "new", {})], vectors(1))
+    writer.delete(["d0005"])
+    writer.add(documents(5, start=10), vectors(5, seed=4))
+    writer.finish()
+    found = {hit.id: hit.text for hit in reader.search(everything, top_k=99)}
+    assert set(found) == {d.id for d in documents(15)} - {"d0005"}
+    assert found["d0003"] == "new"
+    writer.close()
+    reader.close()
+
+
 def test_ties_at_the_cut_go_by_id_over_all_segments(tmp_path: Path) -> None:
     engine = embedded("exact", tmp_path)
     engine.create()

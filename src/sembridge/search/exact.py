@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,8 @@ class ExactEngine:
         self._n_dims = n_dims
         self._connection: sqlite3.Connection | None = None
         self._segments: list[_Segment] | None = None
-        self._alive: NDArray[np.int64] | None = None
+        self._alive: list[NDArray[np.bool_]] | None = None
+        self._version: int | None = None  # changes when another connection commits
 
     def create(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -128,11 +130,13 @@ class ExactEngine:
     def search(
         self, query: SparseVector, *, top_k: int, tags: Sequence[str] = (), with_terms: bool = False
     ) -> list[Hit]:
-        allowed = self._tagged(tags) if tags else self._living()
-        best: list[_Candidate] = []
-        for segment in self._read_segments():
-            best = _best([*best, *_candidates(segment, query, allowed, top_k)], top_k)
-        hits = [self._hit(candidate, query, with_terms) for candidate in best]
+        with self._snapshot():
+            segments = self._read_segments()
+            masks = _masks(segments, self._tagged(tags)) if tags else self._living_masks()
+            best: list[_Candidate] = []
+            for segment, mask in zip(segments, masks, strict=True):
+                best = _best([*best, *_candidates(segment, query, mask, top_k)], top_k)
+            hits = [self._hit(candidate, query, with_terms) for candidate in best]
         return ranked_hits(hits)[:top_k]
 
     def count(self) -> int:
@@ -153,6 +157,20 @@ class ExactEngine:
         if self._connection is None:
             self._connection = sqlite3.connect(self._folder / "documents.sqlite", isolation_level=None, timeout=60)
         return self._connection
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """One state of the index for several reads; another process may write between two snapshots."""
+        self._database.execute("BEGIN")
+        try:
+            self._database.execute("SELECT 1 FROM segments LIMIT 1").fetchone()  # the state is fixed by the first read
+            (version,) = self._database.execute("PRAGMA data_version").fetchone()
+            if version != self._version:
+                self._forget()
+            self._version = version
+            yield
+        finally:
+            self._database.execute("COMMIT")
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._database)
@@ -183,14 +201,17 @@ class ExactEngine:
         return self._segments
 
     def _living(self) -> NDArray[np.int64]:
-        """Numbers of all documents, ascending."""
+        """Numbers of all documents."""
+        return _numbers(self._database.execute("SELECT number FROM documents"))
+
+    def _living_masks(self) -> list[NDArray[np.bool_]]:
         if self._alive is None:
-            self._alive = _numbers(self._database.execute("SELECT number FROM documents ORDER BY number"))
+            self._alive = _masks(self._read_segments(), self._living())
         return self._alive
 
     def _tagged(self, tags: Sequence[str]) -> NDArray[np.int64]:
         query = " INTERSECT ".join(["SELECT number FROM tags WHERE tag = ?"] * len(tags))
-        return np.sort(_numbers(self._database.execute(query, list(tags))))
+        return _numbers(self._database.execute(query, list(tags)))
 
     def _hit(self, candidate: _Candidate, query: SparseVector, with_terms: bool) -> Hit:
         (text,) = self._database.execute(
@@ -249,16 +270,20 @@ def _groups(segments: Sequence[_Segment]) -> Iterator[list[_Segment]]:
 
 def _merge(group: Sequence[_Segment], living: NDArray[np.int64]) -> tuple[csr_array, NDArray[np.int64]]:
     """The vectors (n_documents, n_dims) of the living documents of some segments, and their numbers."""
-    keep = [np.isin(segment.numbers, living, assume_unique=True) for segment in group]
+    keep = _masks(group, living)
     vectors = vstack([segment.vectors()[kept] for segment, kept in zip(group, keep, strict=True)], format="csr")
     return vectors, np.concatenate([segment.numbers[kept] for segment, kept in zip(group, keep, strict=True)])
 
 
-def _candidates(segment: _Segment, query: SparseVector, allowed: NDArray[np.int64], top_k: int) -> Iterator[_Candidate]:
+def _masks(segments: Sequence[_Segment], allowed: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+    """For every segment (n_documents,): which of its rows are documents with these numbers."""
+    return [np.isin(segment.numbers, allowed, assume_unique=True) for segment in segments]
+
+
+def _candidates(segment: _Segment, query: SparseVector, mask: NDArray[np.bool_], top_k: int) -> Iterator[_Candidate]:
     """The `top_k` best of a segment, and those that tie with the last of them."""
     scores = segment.scores(query)
-    found = np.flatnonzero(scores)
-    found = found[np.isin(segment.numbers[found], allowed, assume_unique=True)]
+    found = np.flatnonzero((scores > 0) & mask)
     if len(found) > top_k:
         least = np.partition(scores[found], len(found) - top_k)[len(found) - top_k]
         found = found[scores[found] >= least]
