@@ -358,7 +358,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=2000, help="of the cross-check")
     parser.add_argument("--vectors", type=int, default=200_000, help="of the scale test")
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--slow-queries", type=int, default=50, help="of Postgres in the scale test, which scans")
+    parser.add_argument("--slow-queries", type=int, default=30, help="of Postgres in the scale test, which scans")
     parser.add_argument("--languages", nargs="+", choices=[*SETS], default=[*SETS])
     parser.add_argument("--engines", nargs="+", default=["qdrant-edge", "pgvector", "milvus", "seismic"])
     parser.add_argument("--seed", type=int, default=0)

@@ -104,7 +104,7 @@ class PgvectorEngine:
         weights = PgVector(dict(zip(query.indices.tolist(), query.values.tolist(), strict=True)), self._n_dims)
         statement = self._sql(
             "SELECT payload, -(vector <#> %(query)s) AS score, CASE WHEN %(terms)s THEN vector END FROM {table} "
-            "WHERE tags @> %(tags)s ORDER BY vector <#> %(query)s, id LIMIT %(top_k)s"
+            "WHERE tags @> %(tags)s ORDER BY score DESC, id LIMIT %(top_k)s"
         )
         values = {"query": weights, "terms": with_terms, "tags": list(tags), "top_k": top_k}
         found = self._run(lambda cursor: cursor.execute(statement, values).fetchall())
