@@ -28,8 +28,8 @@ _PAPER = {
 }
 
 
-def _colour_rules(paper: dict[str, str], colours: Sequence[str]) -> str:
-    figure = ".sembridge-figure"
+def _colour_rules(paper: dict[str, str], colours: Sequence[str], within: str = "") -> str:
+    figure = f"{within}.sembridge-figure"
     rules = [
         f"{figure} .paper{{fill:{paper['paper']}}}",
         f"{figure} text{{fill:{paper['ink']}}}",
@@ -55,6 +55,11 @@ def style_sheet() -> str:
         + _colour_rules(_PAPER["light"], _LIGHT)
         + f"@media (prefers-color-scheme:dark){{{_colour_rules(_PAPER['dark'], _DARK)}}}"
     )
+
+
+def theme_rules(theme: Literal["light", "dark"], selector: str) -> str:
+    """The colours of one scheme for the charts inside what the selector names: for a page with a switch of its own."""
+    return _colour_rules(_PAPER[theme], _LIGHT if theme == "light" else _DARK, f"{selector} ")
 
 
 def text_width(text: str, size: float = FONT_SIZE) -> float:

@@ -4,7 +4,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from sembridge.cli import demo, encode, evaluate, explain, export, index, reproduce, search, train, transfer
+from sembridge.cli import demo, encode, evaluate, explain, export, index, report, reproduce, search, train, transfer
 from sembridge.cli.program import app, main
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "export",
     "index",
     "main",
+    "report",
     "reproduce",
     "search",
     "train",
@@ -34,6 +35,7 @@ _VERBS = (
     "index",
     "search",
     "export",
+    "report",
     "demo",
 )
 

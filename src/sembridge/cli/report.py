@@ -1,0 +1,68 @@
+"""`sembridge report`: one HTML page about transfers, trainings and grids."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sembridge.cli.options import Json
+from sembridge.cli.printing import console, print_json
+from sembridge.cli.program import app, quiet_loading
+
+
+@app.command(
+    epilog="""Examples:
+
+`sembridge report splade-ko --out splade-ko.html`
+
+`sembridge report mini-grid splade-ko splade-ru --data DATA --title "Korean and Russian" --overwrite`"""
+)
+def report(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Folders of `transfer`, `train` and `reproduce`, in any mix."),
+    ],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="Shown as every transferred encoder expands it, instead of bundled texts; may be repeated."),
+    ] = None,
+    no_examples: Annotated[bool, typer.Option("--no-examples", help="Expand no texts.")] = False,
+    measure: Annotated[
+        bool | None,
+        typer.Option(
+            "--measure/--no-measure",
+            help="Measure transfers on the bundled questions of their language; default: where no grid is given.",
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of a grid's data sets, for the texts of its queries.")] = (
+        None
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Writes one self-contained HTML page for whoever decides whether to ship.
+
+    Quality beside BM25 and the English encoder, cost, training curves, coverage, an explorer of the alignment, expanded
+    examples, and the queries won and lost. It needs no network and works offline.
+    """
+    if text and no_examples:
+        raise typer.BadParameter("texts are expanded by examples; give one of both", param_hint="--text, --no-examples")
+    from sembridge.report import DEFAULT_TITLE, ReportSettings, write_report
+
+    quiet_loading()
+    settings = ReportSettings(
+        title=title or DEFAULT_TITLE,
+        texts=tuple(text or ()),
+        examples=not no_examples,
+        measure=measure,
+        data_folder=data,
+    )
+    path = write_report(folders, out, settings=settings, overwrite=overwrite, progress=sys.stderr.isatty())
+    size = path.stat().st_size
+    if as_json:
+        print_json({"report": str(path), "bytes": size})
+    else:
+        console.print(f"{path}: {size / 1e6:.2f} MB")

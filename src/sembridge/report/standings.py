@@ -1,0 +1,284 @@
+"""What the measurements say to someone who has to decide: the transferred encoder beside BM25 and English, in words."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sembridge.results import (
+    MEASURE,
+    Mean,
+    ResultRow,
+    Results,
+    System,
+    mean_of,
+    per_query_of,
+    sets_by_language,
+    systems,
+)
+from sembridge.retrieval_data import RetrievalData
+from sembridge.significance import bootstrap_interval
+
+OWN = ("sembridge-default", "sembridge-paper")
+N_SHIFTS = 5  # a language and direction
+START_CHARACTERS = 220
+
+Verdict = Literal["ahead", "behind", "not told apart", "not tested"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A system of the headline: its title, what it is, and whether it is the one that is to be shipped."""
+
+    title: str
+    system: System
+    stage: str
+    is_own: bool = False
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A language's line: a mean for every column, and the candidate's difference to BM25 with its interval."""
+
+    language: str
+    n_queries: int
+    means: tuple[Mean, ...]
+    difference: float | None
+    interval: tuple[float, float] | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Against BM25, by the 95 % interval of the paired difference."""
+        if self.interval is None:
+            return "not tested"
+        low, high = self.interval
+        return "ahead" if low > 0 else "behind" if high < 0 else "not told apart"
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A query that the candidate answers better or worse than BM25; texts are None where the data were not loaded."""
+
+    data: str
+    query_id: str
+    bm25: float
+    own: float
+    query: str | None
+    answer: str | None
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """The queries of a language that differ most, largest first; `rest` counts those not shown."""
+
+    language: str
+    wins: tuple[Shift, ...]
+    losses: tuple[Shift, ...]
+    n_wins: int
+    n_losses: int
+    n_ties: int
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One source encoder's standing.
+
+    Attributes:
+        averages: the mean over languages for every column.
+        sentences: the same in words.
+        shifts: empty without values per query.
+    """
+
+    source_encoder: str
+    columns: tuple[Column, ...]
+    averages: tuple[Mean, ...]
+    standings: tuple[Standing, ...]
+    sentences: tuple[str, ...]
+    shifts: tuple[Shifts, ...]
+
+    @property
+    def highest(self) -> float:
+        """The end of a scale that holds all averages."""
+        return max([mean.value for mean in self.averages if mean.value is not None], default=0.0) or 1.0
+
+
+def headlines(results: Results, texts: Mapping[str, RetrievalData]) -> list[Headline]:
+    """One for every source encoder that was transferred."""
+    encoders = sorted({row.source_encoder for row in results.rows if row.source_encoder is not None})
+    found = (_headline(results, encoder, texts) for encoder in encoders)
+    return [headline for headline in found if headline is not None]
+
+
+def _headline(results: Results, encoder: str, texts: Mapping[str, RetrievalData]) -> Headline | None:
+    rows = [row for stage in results.stages() for row in results.table_rows(stage)]
+    rows = [row for row in rows if row.source_encoder in (encoder, None) or row.method.startswith("bm25")]
+    groups = list(sets_by_language(rows).values())
+    columns = _columns(rows, groups)
+    own = next((column for column in reversed(columns) if column.is_own), None)
+    if own is None:
+        return None
+    bm25 = next((column for column in columns if column.system.method.startswith("bm25")), None)
+    standings = tuple(
+        _standing(results, rows, language, sets, columns, own, bm25)
+        for language, sets in sets_by_language(rows).items()
+    )
+    averages = tuple(_mean(rows, column, groups) for column in columns)
+    return Headline(
+        source_encoder=encoder,
+        columns=columns,
+        averages=averages,
+        standings=standings,
+        sentences=tuple(_sentences(columns, averages, standings, own, bm25)),
+        shifts=() if bm25 is None else tuple(_shifts(results, rows, own, bm25, texts)),
+    )
+
+
+def _columns(rows: Sequence[ResultRow], groups: Sequence[Sequence[str]]) -> tuple[Column, ...]:
+    """The candidate, its fine-tuned form, and what it has to be compared with, best of a kind each."""
+    zero_shot = [row for row in rows if row.stage == "zero-shot"]
+    transferred = [s for s in systems(rows) if not s.is_reference]
+    own = _own(transferred)
+    if own is None:
+        return ()
+    found: list[Column] = []
+    if any(row.system == own for row in zero_shot):
+        found.append(Column(f"{own.method}, zero-shot", own, "zero-shot", is_own=True))
+    if any(row.system == own and row.stage == "fine-tuned" for row in rows):
+        found.append(Column(f"{own.method}, fine-tuned", own, "fine-tuned", is_own=True))
+    of_kind = {
+        "BM25": [s for s in systems(zero_shot) if s.method.startswith("bm25")],
+        "English encoder, untouched": [s for s in systems(zero_shot) if s.method == "english"],
+        "best other initialization": [s for s in systems(zero_shot) if s.is_baseline and s != own],
+        "fused with BM25": [s for s in systems(zero_shot) if s.method == f"hybrid-{own.method}"],
+    }
+    for title, members in of_kind.items():
+        if best := _best(zero_shot, members, groups):
+            named = title if title.startswith(("English", "fused")) else f"{title}: {best.method}"
+            found.append(Column(named, best, "zero-shot"))
+    return tuple(found)
+
+
+def _own(transferred: Sequence[System]) -> System | None:
+    for name in OWN:
+        for system in transferred:
+            if system.method == name:
+                return system
+    ours = [system for system in transferred if system.method.startswith("sembridge")]
+    return (ours or [*transferred, None])[0]
+
+
+def _best(rows: Sequence[ResultRow], members: Sequence[System], groups: Sequence[Sequence[str]]) -> System | None:
+    """The highest mean; one over all sets goes before one over some."""
+
+    def rank(system: System) -> tuple[bool, float]:
+        mean = _mean(rows, Column("", system, "zero-shot"), groups)
+        return mean.complete, -1.0 if mean.value is None else mean.value
+
+    return max(members, key=rank, default=None)
+
+
+def _of(rows: Iterable[ResultRow], column: Column) -> list[ResultRow]:
+    return [row for row in rows if row.system == column.system and row.stage == column.stage]
+
+
+def _mean(rows: Sequence[ResultRow], column: Column, groups: Sequence[Sequence[str]]) -> Mean:
+    return mean_of(_of(rows, column), groups, lambda row: row.measures.get(MEASURE))
+
+
+def _standing(
+    results: Results,
+    rows: Sequence[ResultRow],
+    language: str,
+    sets: Sequence[str],
+    columns: Sequence[Column],
+    own: Column,
+    bm25: Column | None,
+) -> Standing:
+    pairs = [] if bm25 is None else _pairs(results, rows, sets, own, bm25)
+    strata = [[ours - theirs for _, theirs, ours in queries] for _, queries in pairs]
+    n_queries = sum(max(row.n_queries for row in rows if row.data == data) for data in sets)
+    ours, theirs = _mean(rows, own, [sets]), _mean(rows, bm25, [sets]) if bm25 else Mean(None)
+    comparable = ours.value is not None and theirs.value is not None and ours.complete and theirs.complete
+    return Standing(
+        language=language,
+        n_queries=n_queries,
+        means=tuple(_mean(rows, column, [sets]) for column in columns),
+        difference=(ours.value or 0.0) - (theirs.value or 0.0) if comparable else None,
+        interval=bootstrap_interval(strata) if strata and len(strata) == len(sets) else None,
+    )
+
+
+_Pairs = list[tuple[str, list[tuple[str, float, float]]]]
+"""Data set -> (query id, BM25's value, the candidate's)."""
+
+
+def _pairs(results: Results, rows: Sequence[ResultRow], sets: Sequence[str], own: Column, bm25: Column) -> _Pairs:
+    """Data sets that both were measured on, query by query."""
+    ours, theirs = (per_query_of(results, _of(rows, column)) for column in (own, bm25))
+    return [
+        (data, [(query, theirs[data][query], ours[data][query]) for query in sorted(ours[data])])
+        for data in sets
+        if data in ours and data in theirs and ours[data].keys() == theirs[data].keys()
+    ]
+
+
+def _sentences(
+    columns: Sequence[Column],
+    averages: Sequence[Mean],
+    standings: Sequence[Standing],
+    own: Column,
+    bm25: Column | None,
+) -> list[str]:
+    values = {column: mean.value for column, mean in zip(columns, averages, strict=True)}
+    count = f"{len(standings)} languages" if len(standings) > 1 else standings[0].language
+    sentences = []
+    if values[own] is not None:
+        sentences.append(f"{own.title}, has a mean {MEASURE} of {values[own]:.3f} over {count}.")
+    if bm25 is None:
+        sentences.append("BM25 was not measured, so nothing here says whether the encoder is worth its cost.")
+    else:
+        sentences.append(_against_bm25(standings))
+    english = next((values[column] for column in columns if column.system.method == "english"), None)
+    if english is not None and values[own] is not None:
+        gained = values[own] - english
+        sentences.append(f"The transfer {'brought' if gained >= 0 else 'cost'} {abs(gained):.3f} over the English one.")
+    return sentences
+
+
+def _against_bm25(standings: Sequence[Standing]) -> str:
+    languages: dict[Verdict, list[str]] = {}
+    for standing in standings:
+        languages.setdefault(standing.verdict, []).append(standing.language)
+    parts = [f"{verdict} in {', '.join(names)}" for verdict, names in sorted(languages.items())]
+    return f"Against BM25: {'; '.join(parts)} (95 % interval of the difference, query by query)."
+
+
+def _shifts(
+    results: Results, rows: Sequence[ResultRow], own: Column, bm25: Column, texts: Mapping[str, RetrievalData]
+) -> Iterable[Shifts]:
+    for language, sets in sets_by_language(rows).items():
+        queries = [(data, *values) for data, found in _pairs(results, rows, sets, own, bm25) for values in found]
+        changed = [query for query in queries if query[3] != query[2]]
+        changed.sort(key=lambda query: (-abs(query[3] - query[2]), query[:2]))
+        wins, losses = ([query for query in changed if (query[3] > query[2]) == better] for better in (True, False))
+        if changed:
+            yield Shifts(
+                language=language,
+                wins=tuple(_shift(*query, texts) for query in wins[:N_SHIFTS]),
+                losses=tuple(_shift(*query, texts) for query in losses[:N_SHIFTS]),
+                n_wins=len(wins),
+                n_losses=len(losses),
+                n_ties=len(queries) - len(changed),
+            )
+
+
+def _shift(data: str, query_id: str, bm25: float, own: float, texts: Mapping[str, RetrievalData]) -> Shift:
+    known = texts.get(data)
+    if known is None or query_id not in known.queries:
+        return Shift(data, query_id, bm25, own, None, None)
+    return Shift(data, query_id, bm25, own, known.queries[query_id], answer_of(known, query_id)[:START_CHARACTERS])
+
+
+def answer_of(data: RetrievalData, query_id: str) -> str:
+    """The text of the query's most relevant document, of equals the one with the lowest id."""
+    judged = data.qrels[query_id]
+    return data.corpus[min(judged, key=lambda document: (-judged[document], document))]

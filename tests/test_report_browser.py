@@ -1,0 +1,177 @@
+"""The report in a browser: it loads without a complaint, and typing, sorting, filtering, keys and dark mode work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic_results
+from tiny import tiny_encoder, tiny_tokenizer
+from tiny_bridge import TinyBridge
+
+from sembridge.language_transfer import Origin, transfer
+from sembridge.report import ReportSettings, write_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt install chromium, or set CHROMIUM")
+WIDTHS = (390, 1280)
+TIMEOUT = 60_000  # ms; a busy machine
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on a transfer and a grid."""
+    root = tmp_path_factory.mktemp("report")
+    source = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
+    origin = Origin("tiny-en", "tiny-ko", "tiny-bridge", "ko", "apache-2.0")
+    made = transfer(source, tiny_tokenizer("wordpiece", language="target"), TinyBridge(), origin=origin)
+    made.save(root / "ko")
+    grid = synthetic_results.realistic(root / "grid")
+    return write_report([root / "ko", grid], root / "report.html", settings=ReportSettings(measure=False))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=TIMEOUT)
+        yield found
+        found.close()
+
+
+@pytest.fixture(params=WIDTHS)
+def page(request: pytest.FixtureRequest, browser: Any, page_file: Path) -> Iterator[Any]:
+    """The open page, with its explorer filled; every complaint and every request beyond the file fails the test."""
+    context = browser.new_context(viewport={"width": request.param, "height": 900}, color_scheme="light")
+    context.set_default_timeout(TIMEOUT)
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda asked: complaints.append(asked.url) if not asked.url.startswith("file:") else None)
+    opened.goto(page_file.as_uri())
+    opened.wait_for_selector("#x-rows tr")
+    yield opened
+    assert complaints == []
+    context.close()
+
+
+def tokens(page: Any) -> list[str]:
+    texts: list[str] = page.locator("#x-rows th bdi").all_inner_texts()
+    return texts
+
+
+def numbers(page: Any, label: str) -> list[float]:
+    return [float(text) for text in page.locator(f'#x-rows td[data-label="{label}"]').all_inner_texts() if text != "–"]
+
+
+def wait_for_count(page: Any, text: str) -> None:
+    page.wait_for_function("text => document.getElementById('x-count').textContent.startsWith(text)", arg=text)
+
+
+def test_nothing_is_wider_than_the_window(page: Any) -> None:
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+
+
+def test_a_typed_token_shows_its_english_tokens_and_those_lead_back(page: Any) -> None:
+    page.get_by_label("Token", exact=True).fill("학교")
+    wait_for_count(page, "1 of")
+    assert tokens(page) == ["학교"]
+    part = page.locator("#x-rows .part").first
+    assert part.locator("bdi").inner_text() == "school"
+    part.click()
+    page.wait_for_function("document.querySelectorAll('#x-rows tr').length > 1")
+    assert {"학교", "школа"} <= set(tokens(page))
+    assert page.evaluate("document.activeElement.id") == "x-query"
+
+
+def test_a_token_that_is_not_there_is_said_not_to_be(page: Any) -> None:
+    page.get_by_label("Token", exact=True).fill("<img src=x>")
+    wait_for_count(page, "No token fits")
+    assert page.locator("img").count() == 0
+
+
+def test_orders_sort_by_certainty_and_support(page: Any) -> None:
+    order = page.get_by_label("Order")
+    order.select_option("unsure")
+    page.wait_for_function("document.querySelector('[aria-sort=ascending]') !== null")
+    found = numbers(page, "similarity")
+    assert len(found) > 3
+    assert found == sorted(found)
+    order.select_option("wide")
+    page.wait_for_function("document.querySelector('[aria-sort=descending]') !== null")
+    supports = numbers(page, "support")
+    assert supports == sorted(supports, reverse=True)
+
+
+def test_a_click_on_a_head_sorts_and_a_second_turns_it_round(browser: Any, page: Any) -> None:
+    if page.viewport_size["width"] < 640:
+        pytest.skip("a phone has no heads, but the list of orders")
+    head = page.get_by_role("columnheader", name="similarity")
+    head.get_by_role("button").click()
+    page.wait_for_function("document.querySelector('[aria-sort=ascending]') !== null")
+    rising = numbers(page, "similarity")
+    head.get_by_role("button").click()
+    page.wait_for_function("document.querySelector('[aria-sort=descending]') !== null")
+    assert rising == sorted(rising)
+    assert numbers(page, "similarity") == sorted(rising, reverse=True)
+
+
+def test_filters_narrow_by_script_and_kind(page: Any) -> None:
+    page.get_by_label("Rows").select_option("")
+    page.get_by_label("Script").select_option("cyrillic")
+    page.wait_for_function("!document.querySelector('#x-rows').textContent.includes('학')")
+    assert set(page.locator('#x-rows td[data-label="script"]').all_inner_texts()) == {"cyrillic"}
+    page.get_by_label("Rows").select_option("combined")
+    page.wait_for_function("!document.querySelector('#x-rows').textContent.includes('drawn')")
+    assert "школа" in tokens(page)
+
+
+def test_the_switch_turns_the_page_and_its_charts_dark_and_back(page: Any) -> None:
+    def paper() -> list[str]:
+        asked = "[document.body, document.querySelector('.panel')].map((one) => getComputedStyle(one).backgroundColor)"
+        chart = "getComputedStyle(document.querySelector('.sembridge-figure .paper')).fill"
+        return [*page.evaluate(asked), page.evaluate(chart)]
+
+    light = paper()
+    switch = page.get_by_role("button", name="Dark mode")
+    assert switch.get_attribute("aria-pressed") == "false"
+    switch.click()
+    dark = paper()
+    assert all(a != b for a, b in zip(light, dark, strict=True))
+    assert switch.get_attribute("aria-pressed") == "true"
+    page.reload()
+    page.wait_for_selector("#x-rows tr")
+    assert paper() == dark  # it is remembered
+    switch.click()
+    assert paper() == light
+
+
+def test_the_readers_colour_scheme_is_followed(page: Any) -> None:
+    page.emulate_media(color_scheme="dark")
+    assert page.get_by_role("button", name="Dark mode").get_attribute("aria-pressed") == "true"
+    fill = "getComputedStyle(document.querySelector('.sembridge-figure .paper')).fill"
+    assert page.evaluate(fill) == page.evaluate("getComputedStyle(document.querySelector('.panel')).backgroundColor")
+
+
+def test_the_keyboard_reaches_everything(page: Any) -> None:
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "x-query"
+    page.keyboard.type("책")
+    wait_for_count(page, "1 of")
+    unreachable = page.evaluate(
+        "[...document.querySelectorAll('a, button, input, select, summary, .scroll')]"
+        ".filter((one) => one.tabIndex < 0).length"
+    )
+    assert unreachable == 0
+    summary = page.locator("#results summary").first
+    summary.focus()
+    page.keyboard.press("Enter")
+    assert summary.evaluate("one => one.parentElement.open")
