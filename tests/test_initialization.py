@@ -167,8 +167,8 @@ def test_alpha_2_is_sparsemax() -> None:
 
 
 def test_at_alpha_4_a_gap_of_a_third_ends_the_support() -> None:
-    assert set(of_cosines(0.7, 0.37, 0.0, hub_neighbours=0)) == {"one", "two"}
-    assert of_cosines(0.7, 0.36, 0.0, hub_neighbours=0) == {"one": 1.0}
+    assert set(of_cosines(0.7, 0.37, 0.0, alpha=4, hub_neighbours=0)) == {"one", "two"}
+    assert of_cosines(0.7, 0.36, 0.0, alpha=4, hub_neighbours=0) == {"one": 1.0}
 
 
 def test_softmax_topk_is_a_softmax_over_the_nearest() -> None:

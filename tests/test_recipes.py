@@ -29,9 +29,10 @@ def refusal(function, *args, **kwargs) -> str:
 # --- presets -------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_said_is_the_default_preset_at_the_paper_s_alpha() -> None:
+def test_nothing_said_is_the_default_preset() -> None:
     recipe = TransferRecipe.build({})
-    assert (recipe.preset, recipe.method, recipe.weighting, recipe.alpha) == ("default", "sembridge", "entmax", 4.0)
+    assert (recipe.preset, recipe.method, recipe.weighting, recipe.alpha) == ("default", "sembridge", "entmax", 6.0)
+    assert TransferRecipe.build({"preset": "paper"}).alpha == 4.0
     assert recipe == TransferRecipe.build({"preset": "default"})
 
 
@@ -98,10 +99,10 @@ def test_flags_go_over_the_file_and_none_is_no_flag(recipe_file) -> None:
 
 def test_a_preset_flag_goes_over_the_preset_settings_of_a_resolved_recipe(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
-    TransferRecipe.build({"alpha": 2.0}).write(path)
-    assert TransferRecipe.read(path, preset="paper") == TransferRecipe.build({"preset": "paper", "alpha": 2.0})
+    TransferRecipe.build({"top_k": 5}).write(path)
+    assert TransferRecipe.read(path, preset="paper") == TransferRecipe.build({"preset": "paper", "top_k": 5})
     with_flag = TransferRecipe.read(path, preset="paper", min_similarity=0.3)
-    assert with_flag == TransferRecipe.build({"preset": "paper", "alpha": 2.0, "min_similarity": 0.3})
+    assert with_flag == TransferRecipe.build({"preset": "paper", "top_k": 5, "min_similarity": 0.3})
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

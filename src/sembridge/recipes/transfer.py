@@ -14,6 +14,7 @@ Preset = Literal["default", "paper"]
 # Every difference between the two presets, in one place; docs/method.md explains each line.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
+        "alpha": 4.0,
         "merge_twins": False,
         "candidates": "all",
         "hub_neighbours": 0,
@@ -23,6 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "fallback": "univariate",
     },
     "default": {
+        "alpha": 6.0,
         "merge_twins": True,
         "candidates": "words",
         "hub_neighbours": 10,
@@ -53,7 +55,9 @@ class TransferRecipe(Recipe):
     preset: Preset = "default"
     method: Method = "sembridge"
     weighting: Literal["entmax", "softmax-topk"] = "entmax"
-    alpha: float = Field(default=4.0, ge=1.0, description="entmax exponent: 1 softmax, 2 sparsemax, larger is sparser")
+    alpha: float = Field(
+        default=4.0, ge=1.0, description="entmax exponent: 1 softmax, 2 sparsemax, larger is sparser; presets set it"
+    )
     top_k: int = Field(default=10, ge=1, description="source tokens a row under softmax-topk")
     temperature: float = Field(default=0.1, gt=0.0, description="of softmax-topk")
     covariance_scale: float = Field(
