@@ -328,7 +328,7 @@ def test_a_hostile_token_reaches_the_explorer_whole(folder: Path) -> None:
 
     nothing: dict[str, Any] = {"title": "", "notes": (), "measurements": (), "training": None, "coverages": (),
                                "examples": (), "missing_texts": ()}  # fmt: skip
-    page = Page(render(Content(**nothing, explorer=pack_explorer([broken]))))
+    page = Page(render(Content(**nothing, explorer=pack_explorer([broken], budget=10**6))))
     assert unpacked(page.data(), 0)[0]["text"] == HOSTILE
     assert page.data()["transfers"][0]["name"] == HOSTILE
     assert len(page.named("img")) == 0
@@ -367,7 +367,7 @@ def five_languages(n_tokens: int = 24_000) -> list[TokenColumns]:
 
 
 def test_five_languages_of_24000_tokens_stay_below_two_million_bytes() -> None:
-    packed = pack_explorer(five_languages())
+    packed = pack_explorer(five_languages(), budget=1_400_000)
     assert packed is not None
     assert len(json.dumps(packed)) <= 1_400_000
     kept = [(of["n"], of["n_all"]) for of in packed["transfers"]]  # type: ignore[attr-defined]
@@ -376,7 +376,7 @@ def test_five_languages_of_24000_tokens_stay_below_two_million_bytes() -> None:
 
 def test_what_is_left_out_for_size_are_light_parts_first_then_last_tokens() -> None:
     columns = five_languages(300)[:1]
-    whole = pack_explorer(columns)
+    whole = pack_explorer(columns, budget=10**6)
     assert whole is not None
     assert whole["max_parts"] == 3
     fewer = pack_explorer(columns, budget=len(json.dumps(whole)) - 500)

@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sembridge.errors import SembridgeError
 from sembridge.output import check_output_file, write_file
 from sembridge.report.coverage import coverage
-from sembridge.report.explorer import PAGE_BUDGET, TokenColumns, pack_explorer
+from sembridge.report.explorer import TokenColumns, pack_explorer
 from sembridge.report.folders import Folders, TransferFolder, read_folders
 from sembridge.report.measurements import Measurements, load_texts, measurements, training_figure
 from sembridge.report.page import Content, render
@@ -28,6 +28,8 @@ __all__ = ["ReportSettings", "render_report", "write_report"]
 logger = logging.getLogger(__name__)
 
 DEFAULT_TITLE = "Language transfer report"
+PAGE_BYTES = 1_950_000  # the explorer's own text included, below two million: what a mail carries and a phone opens
+LEAST_EXPLORER_BYTES = 400_000  # where figures and tables take the rest
 Step = Callable[[str], None]
 
 
@@ -95,11 +97,14 @@ def render_report(
     settings = settings or ReportSettings()
     found = read_folders([Path(folder) for folder in folders])
     with _Steps(_n_steps(found, settings), show=progress) as step:
-        return render(_content(found, settings, step))
+        gathered = _gather(found, settings, step)
+        content = _content(found, settings, gathered, step)
+    without = len(render(content).encode("utf-8"))
+    explorer = pack_explorer(gathered.columns, budget=max(PAGE_BYTES - without, LEAST_EXPLORER_BYTES))
+    return render(replace(content, explorer=explorer))
 
 
-def _content(found: Folders, settings: ReportSettings, step: Step) -> Content:
-    gathered = _gather(found, settings, step)
+def _content(found: Folders, settings: ReportSettings, gathered: _Gathered, step: Step) -> Content:
     names = {row.data for grid in found.grids for row in grid.results.rows}
     texts, missing = load_texts(names, settings.data_folder)
     measured = []
@@ -114,7 +119,7 @@ def _content(found: Folders, settings: ReportSettings, step: Step) -> Content:
         measurements=tuple(measured),
         training=training_figure(found.trainings),
         coverages=tuple(coverage(transfer) for transfer in found.transfers),
-        explorer=pack_explorer(gathered.columns, budget=PAGE_BUDGET),
+        explorer=None,
         examples=tuple(gathered.examples),
         missing_texts=missing,
     )

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_PARTS = 3
-PAGE_BUDGET = 1_400_000  # bytes of packed alignments in a page that shall stay below two million
 NO_SIMILARITY = 255  # of rows that were not combined
 
 
@@ -44,7 +43,7 @@ class TokenColumns:
     part_weights: np.ndarray
 
 
-def pack_explorer(transfers: Sequence[TokenColumns], *, budget: int = PAGE_BUDGET) -> dict[str, object] | None:
+def pack_explorer(transfers: Sequence[TokenColumns], *, budget: int) -> dict[str, object] | None:
     """What the page's explorer reads, within `budget` bytes; None without transfers.
 
     Over the budget a row keeps its two heaviest source tokens, then one; then the last tokens of the vocabularies, the

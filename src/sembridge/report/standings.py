@@ -17,6 +17,7 @@ from sembridge.results import (
 )
 from sembridge.retrieval_data import RetrievalData
 from sembridge.significance import bootstrap_interval
+from sembridge.table_formats import Number
 
 OWN = ("sembridge-default", "sembridge-paper")
 N_SHIFTS = 5  # a language and direction
@@ -113,7 +114,7 @@ def _headline(results: Results, encoder: str, texts: Mapping[str, RetrievalData]
     rows = [row for row in rows if row.source_encoder in (encoder, None) or row.method.startswith("bm25")]
     groups = list(sets_by_language(rows).values())
     columns = _columns(rows, groups)
-    own = next((column for column in reversed(columns) if column.is_own), None)
+    own = _candidate(rows, columns, groups)
     if own is None:
         return None
     bm25 = next((column for column in columns if column.system.method.startswith("bm25")), None)
@@ -155,6 +156,13 @@ def _columns(rows: Sequence[ResultRow], groups: Sequence[Sequence[str]]) -> tupl
             named = title if title.startswith(("English", "fused")) else f"{title}: {best.method}"
             found.append(Column(named, best, "zero-shot"))
     return tuple(found)
+
+
+def _candidate(rows: Sequence[ResultRow], columns: Sequence[Column], groups: Sequence[Sequence[str]]) -> Column | None:
+    """The last stage that every language was measured at, else the first: what is set against BM25."""
+    ours = [column for column in columns if column.is_own]
+    whole = [column for column in ours if _mean(rows, column, groups).complete]
+    return (whole[-1:] or ours[:1] or [None])[0]
 
 
 def _own(transferred: Sequence[System]) -> System | None:
@@ -228,28 +236,33 @@ def _sentences(
     own: Column,
     bm25: Column | None,
 ) -> list[str]:
-    values = {column: mean.value for column, mean in zip(columns, averages, strict=True)}
+    means = dict(zip(columns, averages, strict=True))
     count = f"{len(standings)} languages" if len(standings) > 1 else standings[0].language
-    sentences = []
-    if values[own] is not None:
-        sentences.append(f"{own.title}, has a mean {MEASURE} of {values[own]:.3f} over {count}.")
+    sentences = [
+        f"{column.title}, has a mean {MEASURE} of {Number(mean.value).text()} over "
+        + (f"{count}." if mean.complete else "a part of the data sets only.")
+        for column, mean in means.items()
+        if column.is_own and mean.value is not None
+    ]
     if bm25 is None:
         sentences.append("BM25 was not measured, so nothing here says whether the encoder is worth its cost.")
     else:
-        sentences.append(_against_bm25(standings))
-    english = next((values[column] for column in columns if column.system.method == "english"), None)
-    if english is not None and values[own] is not None:
-        gained = values[own] - english
-        sentences.append(f"The transfer {'brought' if gained >= 0 else 'cost'} {abs(gained):.3f} over the English one.")
+        sentences.append(_against_bm25(standings, own))
+    english = next((mean.value for column, mean in means.items() if column.system.method == "english"), None)
+    value = means[own].value
+    if english is not None and value is not None:
+        brought = f"{'brought' if value >= english else 'cost'} {Number(abs(value - english)).text()}"
+        sentences.append(f"The transfer {brought} against the untouched English encoder.")
     return sentences
 
 
-def _against_bm25(standings: Sequence[Standing]) -> str:
+def _against_bm25(standings: Sequence[Standing], own: Column) -> str:
     languages: dict[Verdict, list[str]] = {}
     for standing in standings:
         languages.setdefault(standing.verdict, []).append(standing.language)
     parts = [f"{verdict} in {', '.join(names)}" for verdict, names in sorted(languages.items())]
-    return f"Against BM25: {'; '.join(parts)} (95 % interval of the difference, query by query)."
+    stage = f"{own.stage}: " if own.stage != "zero-shot" else ""
+    return f"Against BM25: {stage}{'; '.join(parts)} (95 % interval of the difference, query by query)."
 
 
 def _shifts(
