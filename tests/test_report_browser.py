@@ -164,7 +164,7 @@ def test_the_keyboard_reaches_everything(page: Any) -> None:
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "x-query"
-    page.keyboard.type("책")
+    page.keyboard.type("학교")
     wait_for_count(page, "1 of")
     unreachable = page.evaluate(
         "[...document.querySelectorAll('a, button, input, select, summary, .scroll')]"

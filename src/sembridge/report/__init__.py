@@ -186,7 +186,8 @@ def _notes(found: Folders, measured: Sequence[Measurements], gathered: _Gathered
     yield from _licence_notes(found.transfers)
     if not measured:
         yield (
-            "Nothing was measured: neither a grid's folder was given, nor are there bundled data to measure on. "
+            "Nothing was measured: no grid's folder was given, and no bundled questions were asked (--no-measure, or "
+            "none in the language). "
             "`sembridge evaluate` compares an encoder with BM25 on your own queries."
         )
     for one in measured:

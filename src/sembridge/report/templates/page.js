@@ -199,17 +199,23 @@
     select.replaceChildren(...entries.map(([value, text]) => element("option", { value }, text)));
   }
 
-  function chooseTransfer(place) {
+  // The script of most combined rows: the one that the transfer was made for.
+  function mainScript(of) {
+    const counts = of.scripts.map(() => 0);
+    for (let row = 0; row < of.n; row += 1) if (of.kinds[of.kind[row]] === "combined") counts[of.script[row]] += 1;
+    return of.scripts[counts.indexOf(Math.max(...counts))];
+  }
+
+  async function chooseTransfer(place) {
     state.transfer = place;
-    const of = packed.transfers[place];
+    const of = await unpack(place);
+    if (place !== state.transfer) return;
     fillSelect($("x-script"), [["", "all"], ...of.scripts.map((script) => [script, script])]);
     fillSelect($("x-kind"), [["", "all"], ...of.kinds.map((kind) => [kind, KIND_NAMES[kind] ?? kind])]);
-    const target = of.scripts.find((script) => !["latin", "other"].includes(script));
-    if (of.kinds.includes("combined")) $("x-kind").value = "combined";
-    if (target) $("x-script").value = target;
+    if (of.kinds.includes("combined")) [$("x-kind").value, $("x-script").value] = ["combined", mainScript(of)];
     state.untouched = true;
     if ($("x-query").value) showAllKinds();
-    return update();
+    await update();
   }
 
   function setOrder(order) {
