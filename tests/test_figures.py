@@ -68,7 +68,10 @@ def test_same_results_same_bytes(grid: Results, tmp_path: Path) -> None:
 
 def test_what_was_not_run_is_not_drawn(tmp_path: Path) -> None:
     results = read_results(write(tmp_path / "out", [row("any/ko/bm25-words/zero-shot", "a", flops=None)]))
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "alpha-sweep.svg").write_text("of an earlier run")
     assert [path.name for path in write_figures(results, tmp_path / "figures")] == ["zero-shot.svg"]
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["zero-shot.svg"]
 
 
 def test_a_folder_that_cannot_be_written_is_refused(grid: Results, tmp_path: Path) -> None:

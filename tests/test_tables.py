@@ -250,6 +250,33 @@ def test_marks_show_who_is_significantly_ahead_of_or_behind_the_default(tmp_path
     assert "mean & .100$^{\\downarrow}$ &" in to_latex(table)
 
 
+def test_marks_and_significance_are_about_the_mean_that_is_printed(tmp_path: Path) -> None:
+    """A large set where the default is a little ahead and a small one where it is far behind: behind on the mean."""
+    sizes = {"large": 60, "small": 12}
+    gains = {"large": -0.05, "small": 0.4}  # of ofa over the default
+    values = {
+        (f"e/ko/{method}/zero-shot", data): {
+            f"q{i}": 0.5 + 0.001 * i + (gains[data] if method == "ofa" else 0) for i in range(sizes[data])
+        }
+        for method in ("sembridge-default", "ofa")
+        for data in sizes
+    }
+    rows = [scored(cell_, data, sum(v.values()) / len(v)) for (cell_, data), v in values.items()]
+    tables = tables_of(tmp_path, rows, per_query=values)
+    printed = {m: cell(tables["zero-shot"], m, "ko").value or 0 for m in ("sembridge-default", "ofa")}
+    assert printed["ofa"] > printed["sembridge-default"]
+    assert cell(tables["zero-shot"], "ofa", "ko").mark in (None, "ahead")
+    ((_, sets, _, n_queries, own, theirs, difference, low, high, *_),) = tables["zero-shot-significance"].groups[0].rows
+    assert (sets, n_queries) == ("2 sets", Number(72, 0))
+    found = [number.value for number in (own, theirs, difference) if isinstance(number, Number)]
+    assert found == pytest.approx(
+        [printed["sembridge-default"], printed["ofa"], printed["sembridge-default"] - printed["ofa"]]
+    )
+    assert isinstance(low, Number)
+    assert isinstance(high, Number)
+    assert (low.value, high.value) == pytest.approx((-0.175, -0.175))  # constant within a set
+
+
 def test_without_values_per_query_there_are_means_and_no_tests(tmp_path: Path) -> None:
     folder = write(tmp_path / "out", [scored("e/ko/sembridge-default/zero-shot/0", "a", 0.5)])
     for file in folder.glob("cells/*/*"):
@@ -268,6 +295,19 @@ def test_the_sweep_has_its_own_table_and_stays_out_of_the_others(grid: Results, 
     assert [cells[0] for cells in table.groups[0].rows] == ["1", "1.5", "2", "3", "4", "8"]
     assert cell(table, "1.5", "document dims", table.groups[0].title).value == pytest.approx(400)
     assert "alpha" not in to_csv(grid_by_name["zero-shot"])
+
+
+def test_the_methods_own_alpha_comes_with_the_seeds_of_the_sweep(tmp_path: Path) -> None:
+    rows = [row(f"e/ko/sembridge-default/zero-shot/{seed}", "a", alpha=4.0) for seed in (0, 1)]
+    rows += [row("e/ko/sembridge-default-alpha-2/zero-shot/0", "a", alpha=2.0)]
+    by_alpha = sweep_rows(read_results(write(tmp_path / "out", rows)))[System("mini/e", "sembridge-default")]
+    assert {alpha: [r.seed for r in found] for alpha, found in by_alpha.items()} == {2.0: [0], 4.0: [0]}
+
+
+def test_a_method_with_alpha_in_its_name_is_no_sweep(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, [scored("e/ko/alphabet/zero-shot", "a", 0.5)])
+    assert cell(tables["zero-shot"], "alphabet", "ko").value == 0.5
+    assert "alpha-sweep" not in tables
 
 
 def test_the_methods_own_alpha_fills_the_sweep(tmp_path: Path) -> None:
@@ -379,6 +419,16 @@ def test_a_folder_that_cannot_be_written_is_refused(grid: Results, tmp_path: Pat
         write_tables(grid, tmp_path / "file" / "tables", n_permutations=PERMUTATIONS)
 
 
+def test_tables_that_are_no_more_go_and_other_files_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "tables"
+    write_tables(read_results(write(tmp_path / "a", [row("e/ko/mean/zero-shot", "a")])), folder)
+    (folder / "notes.md").write_text("mine")
+    assert (folder / "zero-shot-sets-ko.csv").exists()
+    written = write_tables(read_results(write(tmp_path / "b", [row("e/ru/mean/zero-shot", "a")])), folder)
+    assert {*folder.iterdir()} == {*written, folder / "notes.md"}
+    assert not (folder / "zero-shot-sets-ko.csv").exists()
+
+
 # Reading --------------------------------------------------------------------------------------------------------
 
 
@@ -390,6 +440,16 @@ def test_cells_of_other_settings_are_not_read(tmp_path: Path) -> None:
     results = read_results(folder)
     assert not results.per_query
     assert results.versions == {"torch": "2"}
+
+
+def test_a_damaged_cell_of_other_settings_costs_nothing_and_one_that_is_needed_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "out", [row("e/ko/mean/zero-shot", "a")])
+    (folder / "cells" / "stale").mkdir()
+    (folder / "cells" / "stale" / "result.json").write_bytes(b"\xff{")
+    assert len(read_results(folder).rows) == 1
+    (folder / "cells" / "e__ko__mean__zero-shot" / "result.json").write_bytes(b"\xff{")
+    with pytest.raises(SembridgeError, match=r"e__ko__mean__zero-shot/result\.json cannot be read \(not UTF-8\)"):
+        read_results(folder)
 
 
 @pytest.mark.parametrize(

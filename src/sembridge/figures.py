@@ -58,12 +58,17 @@ _MAX_CURVE_POINTS = 120  # of a line: more cannot be seen, and each costs ten by
 def write_figures(results: Results, folder: Path) -> list[Path]:
     """The SVG files written to `folder`: every figure of `FIGURES` that the results have something for.
 
+    A figure of an earlier run that they have nothing for is removed.
+
     Raises:
         SembridgeError: the folder cannot be written.
     """
     with contextlib.suppress(OSError):  # write_file says what is wrong with the place
         Path(folder).mkdir(parents=True, exist_ok=True)
     drawn = {name: draw(results) for name, draw in FIGURES.items()}
+    for name in (name for name, svg in drawn.items() if not svg):
+        with contextlib.suppress(OSError):
+            (Path(folder) / f"{name}.svg").unlink()  # of an earlier run
     return [write_file(Path(folder) / f"{name}.svg", [svg]) for name, svg in drawn.items() if svg]
 
 

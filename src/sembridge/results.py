@@ -19,6 +19,8 @@ METHODS = (  # order of the rows: reference, baselines as in the paper, sembridg
     *("sembridge-paper", "sembridge-default"),
 )
 
+_SWEEP = re.compile(r"-alpha-[\d.e+-]+$")
+
 PerQuery = Mapping[str, Mapping[str, float]]
 """Measure -> query id -> value, as in `Evaluation.per_query`."""
 
@@ -170,21 +172,21 @@ def read_results(folder: Path) -> Results:
     if not rows:
         raise SembridgeError(f"{path} is empty: no cell is finished yet; run `sembridge reproduce` again.")
     cells, curves = {}, {}
-    for file in sorted(Path(folder).glob("cells/*/result.json")):
-        cell = _parse(_Cell, file.read_text(encoding="utf-8"), str(file))
-        cells[cell.cell] = cell
-        if (curve := file.with_name("curve.jsonl")).is_file():
-            curves[cell.cell] = tuple(_read_lines(curve, CurvePoint))
-    named = sorted({row.cell for row in rows} & cells.keys())  # others were computed under other settings
+    for name in sorted({row.cell for row in rows}):  # other cells were computed under other settings
+        own = Path(folder) / "cells" / name.replace("/", "__")
+        if (file := own / "result.json").is_file():
+            cells[name] = _parse(_Cell, _text(file), str(file))
+        if (curve := own / "curve.jsonl").is_file():
+            curves[name] = tuple(_read_lines(curve, CurvePoint))
     words: dict[tuple[str, str, str, str], SourceWord] = {}
-    for word in (word for cell in named for word in cells[cell].words if not is_sweep(word.method)):
+    for word in (word for cell in cells.values() for word in cell.words if not is_sweep(word.method)):
         words.setdefault(word.key, word)
     return Results(
         rows=tuple(rows),
-        per_query={(cell, data): values for cell in named for data, values in cells[cell].per_query.items()},
+        per_query={(name, data): values for name, cell in cells.items() for data, values in cell.per_query.items()},
         words=tuple(words.values()),
-        curves={cell: curves[cell] for cell in named if cell in curves},
-        versions=_versions(cells[cell].versions for cell in named),
+        curves=curves,
+        versions=_versions(cell.versions for cell in cells.values()),
     )
 
 
@@ -197,8 +199,16 @@ _Record_ = TypeVar("_Record_", bound=_Record)
 
 
 def _read_lines(path: Path, kind: type[_Record_]) -> list[_Record_]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = _text(path).split("\n")  # a text may hold other line separators
     return [_parse(kind, line, f"{path}, line {i}") for i, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise SembridgeError(f"{path} cannot be read ({reason}); run `sembridge reproduce` to write it anew.") from None
 
 
 def _parse(kind: type[_Record_], text: str, place: str) -> _Record_:
@@ -218,12 +228,12 @@ def _parse(kind: type[_Record_], text: str, place: str) -> _Record_:
 
 def is_sweep(method: str) -> bool:
     """Whether a method's name says that it is a step of the alpha sweep, as `sembridge-paper-alpha-2`."""
-    return "alpha" in method
+    return _SWEEP.search(method) is not None
 
 
 def sweep_family(method: str) -> str:
     """The method whose alpha is swept: `sembridge-paper` of `sembridge-paper-alpha-2`."""
-    return re.sub(r"[-_ ,@(]*alpha.*$", "", method)
+    return _SWEEP.sub("", method)
 
 
 def systems(rows: Iterable[ResultRow]) -> list[System]:
@@ -300,7 +310,7 @@ def per_query_of(results: Results, rows: Iterable[ResultRow], measure: str = MEA
 
 
 def sweep_rows(results: Results) -> dict[System, dict[float, list[ResultRow]]]:
-    """Swept system -> alpha, rising -> zero-shot rows; the method's own alpha fills in where the sweep skipped it."""
+    """Swept system -> alpha, rising -> zero-shot rows; those of its own alpha are the method's, with the same seeds."""
     found: dict[System, dict[float, list[ResultRow]]] = {}
     for row in results.rows:
         if is_sweep(row.method) and row.alpha is not None and row.stage == "zero-shot":
@@ -308,12 +318,24 @@ def sweep_rows(results: Results) -> dict[System, dict[float, list[ResultRow]]]:
             found.setdefault(system, {}).setdefault(row.alpha, []).append(row)
     for system, by_alpha in found.items():
         sets = {row.data for rows in by_alpha.values() for row in rows}
-        own = [row for row in results.table_rows("zero-shot") if row.system == system and row.data in sets]
+        seeds = {row.seed for rows in by_alpha.values() for row in rows}
+        of_method = [row for row in results.table_rows("zero-shot") if row.system == system and row.data in sets]
+        own = [row for row in of_method if row.seed in seeds]
         for alpha in {row.alpha for row in own if row.alpha is not None} - by_alpha.keys():
             by_alpha[alpha] = [row for row in own if row.alpha == alpha]
     return {system: dict(sorted(by_alpha.items())) for system, by_alpha in sorted(found.items(), key=str)}
 
 
-def pooled(by_set: Mapping[str, Mapping[str, float]], sets: Iterable[str]) -> dict[str, float]:
-    """The queries of several data sets in one, ids made distinct by the set's name."""
-    return {f"{data}\t{query}": value for data in sets for query, value in by_set[data].items()}
+def pooled(by_set: Mapping[str, Mapping[str, float]], groups: Sequence[Sequence[str]]) -> dict[str, float]:
+    """The queries of all sets in one, ids made distinct by the set's name; a test of them tests the mean of the tables.
+
+    A query's value is scaled by its share in the mean over groups of the means over sets, so that the mean of all
+    values is that mean: a set counts once, however many queries it has.
+    """
+    n_queries = sum(len(by_set[data]) for group in groups for data in group)
+    return {
+        f"{data}\t{query}": value * n_queries / (len(groups) * len(group) * len(by_set[data]))
+        for group in groups
+        for data in group
+        for query, value in by_set[data].items()
+    }

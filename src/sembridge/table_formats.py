@@ -126,22 +126,22 @@ def to_csv(table: Table) -> str:
     rows = [(group.title, row) for group in table.groups for row in group.rows]
     grouped = any(group.title for group in table.groups)
     heads: list[str] = ["group"] if grouped else []
-    columns: list[Callable[[tuple[Cell, ...]], str]] = []
+    columns: list[tuple[int, Callable[[Cell], str]]] = []
     for place, head in enumerate(table.columns):
         heads.append(head)
-        columns.append(lambda row, place=place: _csv_value(row[place]))  # type: ignore[misc]
+        columns.append((place, _csv_value))
         numbers = [row[place] for _, row in rows if isinstance(row[place], Number)]
         if any(isinstance(number, Number) and number.spread is not None for number in numbers):
             heads.append(f"{head} std")
-            columns.append(lambda row, place=place: _csv_spread(row[place]))  # type: ignore[misc]
+            columns.append((place, _csv_spread))
         if any(_remarks(number) for number in numbers):
             heads.append(f"{head} remarks")
-            columns.append(lambda row, place=place: _remarks(row[place]))  # type: ignore[misc]
+            columns.append((place, _remarks))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heads)
     for title, row in rows:
-        writer.writerow([*([title] if grouped else []), *(column(row) for column in columns)])
+        writer.writerow([*([title] if grouped else []), *(text_of(row[place]) for place, text_of in columns)])
     return text.getvalue()
 
 

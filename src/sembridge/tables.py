@@ -1,6 +1,7 @@
 """The tables of a grid of experiments, in the paper's shape."""
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ __all__ = ["Results", "grid_tables", "read_results", "write_tables"]
 
 SYSTEMS_TESTED = ("sembridge-default", "sembridge-paper")
 SIGNIFICANT = 0.05
+_TABLE_NAME = re.compile(r"(zero-shot|fine-tuned)(-.+)?|alpha-sweep|words|steps-to-target")
 TARGET_SHARE = 0.95  # of the best dev value, in steps-to-target
 
 Value = Callable[[ResultRow], float | None]
@@ -56,6 +58,8 @@ class _Column:
 def write_tables(results: Results, folder: Path, *, n_permutations: int = 9999) -> list[Path]:
     """The files written to `folder`: every table of `grid_tables` as .md, .tex and .csv.
 
+    A table of an earlier run that they have nothing for is removed.
+
     Raises:
         SembridgeError: the folder cannot be written, or seeds or methods were measured on different queries.
     """
@@ -69,6 +73,9 @@ def write_tables(results: Results, folder: Path, *, n_permutations: int = 9999) 
     for table in tqdm(found, desc="tables", unit=" tables", file=sys.stderr, disable=None, leave=False):
         for ending, render in FORMATS.items():
             written.append(write_file(Path(folder) / f"{table.name}.{ending}", [render(table)]))
+    for path in Path(folder).iterdir():
+        if path not in written and path.suffix[1:] in FORMATS and _TABLE_NAME.fullmatch(path.stem):
+            path.unlink()
     return written
 
 
@@ -204,8 +211,8 @@ _RANKS = (
 )
 _MARKS = (
     "▲ ▼: significantly ahead of, behind sembridge-default of the same source encoder (paired permutation test over "
-    "the column's queries, all sets pooled, seeds averaged; Holm over the source encoder's comparisons in this table, "
-    f"p < {SIGNIFICANT})."
+    "the column's queries, every set counting once as in the mean, seeds averaged; Holm over the source encoder's "
+    f"comparisons in this table, p < {SIGNIFICANT})."
 )
 
 
@@ -333,16 +340,17 @@ def _marks(
 def _column_queries(
     results: Results, rows: Sequence[ResultRow], columns: Sequence[_Column]
 ) -> dict[str, dict[str, float]]:
-    """Column -> its pooled queries' values; columns without all their sets are left out."""
+    """Column -> its pooled queries' values, whose mean is the column's; columns without all their sets are left out."""
     by_set = per_query_of(results, rows)
-    return {column.head: pooled(by_set, column.sets) for column in columns if by_set.keys() >= set(column.sets)}
+    return {column.head: pooled(by_set, column.groups) for column in columns if by_set.keys() >= set(column.sets)}
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A tested system against a baseline, values per data set and query."""
+    """A tested system against a baseline, values per data set and query; `groups` of sets as in the tables' means."""
 
     data: str
+    groups: Sequence[Sequence[str]]
     system: System
     baseline: System
     system_values: Mapping[str, Mapping[str, float]]
@@ -371,7 +379,7 @@ def _significance_tables(
                 _facts(results, rows),
             ),
         )
-    if overall := [pair for system in tested for pair in _all_baselines(system, values)]:
+    if overall := [pair for system in tested for pair in _all_baselines(system, values, sets_by_language(rows))]:
         yield Table(
             f"{stage}-significance",
             f"{stage.capitalize()}: sembridge against every other method, all test sets, {MEASURE}",
@@ -379,7 +387,8 @@ def _significance_tables(
             _pair_groups(overall, n_permutations),
             (
                 common,
-                "Queries of all common sets are pooled: a set counts by its queries, unlike in the tables of means.",
+                "Means as in the other tables: over a language's sets, then over languages. Queries count as "
+                "independent; those of parallel sets (one question in several languages) are not: p is too low there.",
                 _facts(results, rows),
             ),
         )
@@ -401,29 +410,30 @@ def _best_baselines(system: System, values: _Values) -> Iterator[_Pair]:
         }
         if rivals:
             best = max(rivals, key=rivals.__getitem__)
-            yield _Pair(data, system, best, {data: own}, {data: values[best][data]})
+            yield _Pair(data, [[data]], system, best, {data: own}, {data: values[best][data]})
 
 
-def _all_baselines(system: System, values: _Values) -> Iterator[_Pair]:
+def _all_baselines(system: System, values: _Values, languages: Mapping[str, Sequence[str]]) -> Iterator[_Pair]:
     for other, theirs in values.items():
         comparable = other.source_encoder in (system.source_encoder, None)
         sets = [data for data in values[system] if data in theirs]
         if other == system or not comparable or not sets:
             continue
+        common = [[data for data in its if data in sets] for its in languages.values()]
+        groups = [group for group in common if group]
         own = {data: values[system][data] for data in sets}
-        yield _Pair(_count(len(sets), "set"), system, other, own, {data: theirs[data] for data in sets})
+        yield _Pair(_count(len(sets), "set"), groups, system, other, own, {data: theirs[data] for data in sets})
 
 
 def _pair_groups(pairs: Sequence[_Pair], n_permutations: int) -> tuple[Group, ...]:
     compared = []
     for pair in pairs:
-        own, theirs = (pooled(values, pair.system_values) for values in (pair.system_values, pair.baseline_values))
+        own, theirs = (pooled(values, pair.groups) for values in (pair.system_values, pair.baseline_values))
         compared.append(compare({"": theirs}, {"": own}, n_permutations=n_permutations, n_changes=0)[""])
     corrected = holm([comparison.p_permutation for comparison in compared])
     grouped: dict[str, list[tuple[Cell, ...]]] = {}
     for pair, comparison, p_holm in zip(pairs, compared, corrected, strict=True):
-        own, theirs = (pooled(values, pair.system_values) for values in (pair.system_values, pair.baseline_values))
-        low, high = bootstrap_interval([[own[query] - theirs[query] for query in own]])
+        low, high = bootstrap_interval(list(_strata(pair)))
         grouped.setdefault(str(pair.system.source_encoder), []).append(
             (
                 *(pair.system.method, pair.data, pair.baseline.method, Number(comparison.n_queries, 0)),
@@ -434,6 +444,16 @@ def _pair_groups(pairs: Sequence[_Pair], n_permutations: int) -> tuple[Group, ..
             )
         )
     return tuple(Group(title, tuple(rows)) for title, rows in grouped.items())
+
+
+def _strata(pair: _Pair) -> Iterator[list[float]]:
+    """The differences of every set, scaled so that the mean over sets is that over groups of the means over sets."""
+    n_sets = sum(len(group) for group in pair.groups)
+    for group in pair.groups:
+        scale = n_sets / (len(pair.groups) * len(group))
+        for data in group:
+            own, theirs = pair.system_values[data], pair.baseline_values[data]
+            yield [scale * (own[query] - theirs[query]) for query in own]
 
 
 def _alpha_table(results: Results) -> Table:
