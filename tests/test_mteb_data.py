@@ -143,7 +143,7 @@ def test_subset_is_chosen_by_name(make_task: Callable[..., Any], bilingual: Path
         ({"subset": "kr"}, {}, r"no subset 'kr'; did you mean kor\? It has: ko, kor, eng-kor\.$"),
         ({"subset": "xx"}, {}, r"no subset 'xx'\. It has: ko, kor, eng-kor\.$"),
         ({"subset": "ko", "split": "dev"}, {}, r"no split 'dev'\. It has: test\.$"),
-        ({"subset": "ko"}, {"eval_splits": ["dev", "test"]}, r"several splits; choose one as --split dev\."),
+        ({"subset": "ko"}, {"eval_splits": ["dev", "validation"]}, r"several splits; choose one as --split dev\."),
         ({}, {"eval_langs": {f"l{n}": ["eng-Latn"] for n in range(99)}}, r"l19, \.\.\. \(99 in all\)\.$"),
         ({}, {"type": "Reranking"}, r"of type Reranking; expected Retrieval or InstructionRetrieval\.$"),
         ({}, {"modalities": ["image", "text"]}, r"about image, text; expected a task of text alone\.$"),
@@ -183,6 +183,13 @@ def test_published_tasks_are_known_and_their_subsets_listed(name: str, message: 
     pytest.importorskip("mteb")
     with pytest.raises(SembridgeError, match=message.replace("subset;", "several subsets;")):
         load_retrieval_data(name)
+
+
+def test_test_is_taken_of_several_splits(make_task: Callable[..., Any], bilingual: Path) -> None:
+    from sembridge.mteb_data import read_task
+
+    data = read_task(make_task(bilingual, eval_langs=SUBSETS, eval_splits=["dev", "test"]), subset="ko")
+    assert data.split == "test"
 
 
 def test_only_split_is_taken_and_another_one_refused() -> None:

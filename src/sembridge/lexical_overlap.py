@@ -51,6 +51,7 @@ def least_overlapping(data: RetrievalData, share: float = 1 / 3) -> RetrievalDat
         corpus=data.corpus,
         queries={query_id: text for query_id, text in data.queries.items() if query_id in kept},
         qrels={query_id: judged for query_id, judged in data.qrels.items() if query_id in kept},
+        split=data.split,
     )
 
 

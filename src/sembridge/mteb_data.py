@@ -43,8 +43,9 @@ def read_task(
 ) -> RetrievalData:
     """The retrieval data of one subset and split of an mteb task, which stays as it is.
 
-    Without `subset` and `split` the task has to have only one. The name says task, subset, split and revision;
-    the language is the subset's code, or mteb's (ISO 639-3) where the subset is called otherwise.
+    Without `subset` the task has to have only one; without `split` it is "test", or the only one.
+    The name says task, subset, split and revision; the language is the subset's code, or mteb's (ISO 639-3) where the
+    subset is called otherwise.
 
     Raises:
         SembridgeError: no text retrieval task, or no such subset or split (or several and none chosen); data that
@@ -53,7 +54,13 @@ def read_task(
     _check_kind(task)
     metadata = task.metadata
     subset = _one_of(subset, metadata.hf_subsets, f"{PREFIX}{metadata.name}", "subset", f"{PREFIX}{metadata.name}:{{}}")
-    split = _one_of(split, metadata.eval_splits, f"{PREFIX}{metadata.name}", "split", "--split {}")
+    split = _one_of(
+        split or _usual_split(metadata.eval_splits),
+        metadata.eval_splits,
+        f"{PREFIX}{metadata.name}",
+        "split",
+        "--split {}",
+    )
     parts = _loaded(task, subset, split).dataset[subset][split]
     if parts.get("top_ranked"):
         raise SembridgeError(f"mteb task {metadata.name} ranks given candidates; expected one that searches a corpus.")
@@ -68,6 +75,7 @@ def read_task(
         corpus=corpus,
         queries={query_id: text for query_id, text in queries.items() if query_id in qrels},
         qrels=qrels,
+        split=split,
     )
 
 
@@ -112,6 +120,10 @@ def _one_of(chosen: str | None, available: Sequence[str], task: str, what: str, 
     if len(available) > 1:
         raise SembridgeError(f"{task} has several {what}s; choose one as {how.format(available[0])}. It has: {listed}.")
     return available[0]
+
+
+def _usual_split(available: Sequence[str]) -> str | None:
+    return "test" if "test" in available else None
 
 
 def _close(name: str, available: Sequence[str]) -> list[str]:

@@ -25,6 +25,7 @@ class RetrievalData:
         corpus: document id -> document text (title and text joined by a space).
         queries: query id -> query text; every one of them is judged in `qrels`.
         qrels: query id -> document id -> relevance (0 or less: not relevant).
+        split: that of the qrels, or None where it is not known.
     """
 
     name: str
@@ -32,6 +33,7 @@ class RetrievalData:
     corpus: dict[str, str]
     queries: dict[str, str]
     qrels: Qrels
+    split: str | None = None
 
     def __post_init__(self) -> None:
         if not self.corpus or not self.queries:
@@ -83,6 +85,7 @@ class RetrievalData:
                 for query, judged in self.qrels.items()
                 if query in query_ids
             },
+            split=self.split,
         )
 
     def _with_fillers(self, gold: set[str], n_documents: int | None, generator: np.random.Generator) -> set[str]:
@@ -98,7 +101,7 @@ class RetrievalData:
 def load_retrieval_data(name: str | Path, *, split: str | None = None, language: str | None = None) -> RetrievalData:
     """The retrieval data in a BEIR folder, bundled ones by mini/NAME, or those of mteb by mteb:TASK[:SUBSET].
 
-    Documents all stay; of the queries only those judged in the split. Without `split` it is "test", of an mteb task its
+    Documents all stay; of the queries only those judged in the split. Without `split` it is "test", or an mteb task's
     only one. The language of bundled data comes from its name (mini/faq-ko), that of a folder from `language`.
 
     Raises:
@@ -128,6 +131,7 @@ def _read_folder(name: str | Path, split: str, language: str | None) -> Retrieva
         corpus=corpus,
         queries={query: text for query, text in all_queries.items() if query in qrels},
         qrels=qrels,
+        split=split,
     )
 
 

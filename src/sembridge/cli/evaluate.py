@@ -74,7 +74,7 @@ def evaluate(
         None
     ),
     measure: Annotated[list[str] | None, typer.Option(help="In ir-measures notation, such as nDCG@10.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of the data; default test, of mteb the task's only one.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of the data; default test, or an mteb task's only one.")] = None,
     queries: Annotated[int | None, typer.Option(help="Only so many, drawn by --seed.")] = None,
     documents: Annotated[int | None, typer.Option(help="Only so many, drawn by --seed; relevant ones stay.")] = None,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
@@ -206,7 +206,7 @@ def _print_report(report: "DataReport", source: "EnglishEncoder") -> None:
 def _print_rows(report: "DataReport") -> None:
     measures = list(report.rows[0].evaluation.measures)
     best = {measure: max(row.evaluation.measures[measure] for row in report.rows) for measure in measures}
-    rows = []
+    rows: list[list[str | Text]] = []
     for row in report.rows:
         e = row.evaluation
         values = [Text(f"{e.measures[m]:.3f}", style="bold" if e.measures[m] == best[m] else "") for m in measures]
