@@ -21,6 +21,8 @@ from tiny_grid import settings, write_tiny_grid
 from sembridge.errors import SembridgeError
 from sembridge.experiments import Outcome, find_places, grid_cells, plan_grid, run_grid, select
 from sembridge.experiments.cells import fingerprint
+from sembridge.experiments.store import Store
+from sembridge.experiments.workers import Job, Worker
 from sembridge.recipes import GridRecipe, TransferRecipe, draws
 
 NAMES = {
@@ -80,7 +82,8 @@ def test_a_grid_has_a_row_for_every_cell(finished: Path) -> None:
     assert by_name.keys() == NAMES
     assert list(by_name) == sorted(NAMES)
     default, bm25 = by_name["tiny-en/ko/default/zero-shot/1"], by_name["any/ko/bm25-tokens/zero-shot"]
-    assert (default["method"], default["seed"], default["alpha"], default["language"]) == ("default", 1, 4.0, "ko")
+    alpha = TransferRecipe.build({"preset": "default"}).alpha
+    assert (default["method"], default["seed"], default["alpha"], default["language"]) == ("default", 1, alpha, "ko")
     assert (default["n_queries"], default["n_documents"], default["data"]) == (6, 6, "school/ko")
     assert default["flops"] > 0
     assert (bm25["source_encoder"], bm25["flops"], bm25["seed"], bm25["engine"]) == (None, None, None, None)
@@ -167,6 +170,41 @@ def test_several_processes_give_the_same_and_survive_a_death_and_an_interruption
     assert rows(out) == rows(finished)
 
 
+def test_a_second_run_in_the_same_folder_is_refused(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    refusals: list[str] = []
+
+    def run_again(outcome: Outcome) -> None:
+        with pytest.raises(SembridgeError) as refusal:
+            run_world(world, out, only=["bm25"])
+        refusals.append(str(refusal.value))
+
+    run_world(world, out, only=["bm25"], on_outcome=run_again)
+    assert refusals == [f"Another run computes in {out}; wait until it ends, or give another folder with --out."]
+    assert run_world(world, out, only=["bm25"]).kept  # the lock is lifted
+
+
+def test_what_a_killed_run_left_half_written_is_removed(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    cell = out / "cells" / "any__ko__bm25-tokens__zero-shot"
+    cell.mkdir(parents=True)
+    (cell / ".sembridge.partial-x1").write_text('{"cell": ', encoding="utf-8")
+    run_world(world, out, only=["bm25"])
+    assert [path.name for path in cell.iterdir()] == ["result.json"]
+
+
+def test_a_process_that_died_with_nothing_in_hand_fails_its_next_cell_and_no_more(world: Path, tmp_path: Path) -> None:
+    recipe = GridRecipe.read(world / "grid.yaml")
+    worker = Worker(Job(recipe, find_places(recipe, world), Store(tmp_path)), 1)
+    worker.process.kill()
+    worker.process.join()
+    cell = grid_cells(recipe)[0]
+    worker.give(cell)
+    outcome = worker.outcome()
+    assert (outcome.cell, worker.died) == (cell, True)
+    assert "ended with code -9" in outcome.reason
+
+
 def test_a_failed_cell_stops_no_other_and_is_tried_again(world: Path, tmp_path: Path) -> None:
     late, out = tmp_path / "late-en", tmp_path / "out"
     changes = {"methods": {"mean": {"method": "mean"}}, "alpha_sweeps": [], "hybrids": [], "references": ["bm25-words"]}
@@ -216,6 +254,29 @@ def test_only_computes_what_it_names_and_keeps_other_rows(world: Path, tmp_path:
         run_world(world, out, only=["nothing"])
 
 
+def test_a_sweep_has_its_memory_and_takes_the_methods_own_alpha_from_the_methods_cell(world: Path) -> None:
+    sweep = {"method": "paper", "alphas": [1, 4], "memory_budget_mb": 5120}
+    recipe = GridRecipe.build(settings(world, alpha_sweeps=[sweep]))
+    cells = {cell.method: cell for cell in grid_cells(recipe) if cell.alpha is not None}
+    assert {method for method in cells if "alpha" in method} == {"paper-alpha-1"}
+    budgets = {method: its.memory_budget_mb for method, cell in cells.items() if (its := cell.transfer_recipe(recipe))}
+    assert budgets == {"default": 1024, "paper": 1024, "paper-alpha-1": 5120}
+    small = GridRecipe.build(settings(world, alpha_sweeps=[{**sweep, "memory_budget_mb": 16}]))
+    assert fingerprint(cells["paper-alpha-1"], recipe) == fingerprint(cells["paper-alpha-1"], small)
+
+
+def test_a_split_that_is_stated_changes_nothing(world: Path) -> None:
+    recipe = GridRecipe.read(world / "grid.yaml")
+    languages = settings(world)["languages"]
+    ko = languages["ko"] | {"test_sets": [{"name": "school/ko", "split": "test"}]}
+    stated = GridRecipe.build(settings(world, languages={"ko": ko}))
+    assert all(fingerprint(cell, recipe) == fingerprint(cell, stated) for cell in grid_cells(recipe))
+    dev = GridRecipe.build(
+        settings(world, languages={"ko": ko | {"test_sets": [{"name": "school/ko", "split": "dev"}]}})
+    )
+    assert all(fingerprint(cell, recipe) != fingerprint(cell, dev) for cell in grid_cells(recipe))
+
+
 def test_a_moved_data_folder_and_a_new_default_leave_cells_alone(world: Path) -> None:
     recipe = GridRecipe.read(world / "grid.yaml")
     moved = GridRecipe.build(settings(world, data="elsewhere"))
@@ -248,6 +309,17 @@ def test_methods_that_draw_are_known_from_their_settings(given: dict[str, Any], 
         ({"metods": {}}, "metods is no setting"),
         ({"methods": {"x": {"method": "magic"}}, "alpha_sweeps": [], "hybrids": []}, "magic"),
         ({"methods": {"a/b": {"method": "mean"}}, "alpha_sweeps": [], "hybrids": []}, "becomes a file name"),
+        ({"methods": {"bm25-x": {"method": "mean"}}, "alpha_sweeps": [], "hybrids": []}, "named as a reference"),
+        ({"methods": {"english": {"method": "mean"}}, "alpha_sweeps": [], "hybrids": []}, "named as a reference"),
+        ({"methods": {"mean-alpha-2": {"method": "mean"}}, "alpha_sweeps": [], "hybrids": []}, "step of an alpha"),
+        (
+            {"languages": {"ko": {"target_tokenizer": "t", "test_sets": ["a", {"name": "a", "split": "dev"}]}}},
+            "test set a stands under ko (split test) and ko (split dev)",
+        ),
+        (
+            {"languages": {code: {"target_tokenizer": "t", "test_sets": ["a"]} for code in ("ko", "ru")}},
+            "test set a stands under ko (split test) and ru (split test)",
+        ),
         ({"hybrids": ["unknown"]}, "'unknown' of hybrids"),
         ({"alpha_sweeps": [{"method": "paper", "alphas": [0.5]}]}, "alpha"),
         (
@@ -273,6 +345,12 @@ def test_what_cannot_be_computed_is_refused_before_any_work(world: Path, tmp_pat
         run_world(world, tmp_path / "out", GridRecipe.build(settings(world, stages=["zero-shot", "fine-tuned"])))
     with pytest.raises(SembridgeError, match="school/ko of language ko: there is no folder"):
         run_grid(GridRecipe.build(settings(world)), tmp_path / "out")
+    with pytest.raises(SembridgeError, match="Unknown measure 'nDGC@10'"):
+        run_world(world, tmp_path / "out", GridRecipe.build(settings(world, measures=["nDGC@10"])))
+    with pytest.raises(SembridgeError, match=r"R@100 lack nDCG@10, which tables and figures show"):
+        run_world(world, tmp_path / "out", GridRecipe.build(settings(world, measures=["R@100"])))
+    with pytest.raises(SembridgeError, match="deeper than the 1000 documents"):
+        run_world(world, tmp_path / "out", GridRecipe.build(settings(world, measures=["nDCG@10", "R@2000"])))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("x", encoding="utf-8")
     with pytest.raises(SembridgeError, match="holds something else"):

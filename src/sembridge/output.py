@@ -10,6 +10,8 @@ from pathlib import Path
 
 from sembridge.errors import SembridgeError
 
+PARTIAL = ".sembridge.partial-"  # begins the name of what is not complete yet
+
 
 def check_output_folder(folder: Path, *, overwrite: bool) -> None:
     """Refuses a place that cannot be written, before any work is done.
@@ -47,7 +49,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
     partial = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".sembridge.partial-", dir=place.parent))
+        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=place.parent))
         partial.chmod(0o755)  # mkdtemp's 0o700 would stay on the result
         write(partial)
         _replace(partial, place)
@@ -91,7 +93,7 @@ def write_file(path: Path, parts: Iterable[str]) -> Path:
     check_output_file(path)
     partial = None
     try:
-        handle, name = tempfile.mkstemp(prefix=".sembridge.partial-", dir=path.absolute().parent)
+        handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=path.absolute().parent)
         partial = Path(name)
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.writelines(parts)

@@ -66,8 +66,14 @@ class Cell:
             return None
         overrides: dict[str, object] = {"seed": self.seed}
         if self.swept:
-            overrides["alpha"] = self.alpha
+            overrides |= {"alpha": self.alpha, **self._sweep_budget(recipe)}
         return recipe.transfer_recipe(self.base, self.language, roots=roots, **overrides)
+
+    def _sweep_budget(self, recipe: GridRecipe) -> dict[str, int]:
+        """The memory budget that the recipe gives to the sweep; empty leaves the method's own."""
+        of_method = [sweep for sweep in recipe.alpha_sweeps if sweep.method == self.base and self.alpha in sweep.alphas]
+        budgets = [sweep.memory_budget_mb for sweep in of_method if sweep.memory_budget_mb is not None]
+        return {"memory_budget_mb": max(budgets)} if budgets else {}
 
 
 def grid_cells(recipe: GridRecipe) -> list[Cell]:
@@ -108,9 +114,12 @@ def _of_method(recipe: GridRecipe, source_encoder: str, language: str, stage: st
 
 
 def _of_sweep(recipe: GridRecipe, source_encoder: str, language: str, stage: str, sweep: AlphaSweep) -> Iterator[Cell]:
+    own_alpha = _alpha(recipe.transfer_recipe(sweep.method, language))
     for alpha in sweep.alphas:
         settings = recipe.transfer_recipe(sweep.method, language, alpha=alpha)
         for seed in (sweep.seeds or recipe.seeds[:1]) if draws(settings) else (None,):
+            if alpha == own_alpha and (seed is None or seed in recipe.seeds):
+                continue  # the method's own cell, which the tables of the sweep take
             method = f"{sweep.method}-alpha-{alpha:g}"
             yield Cell(source_encoder, language, method, stage, seed, base=sweep.method, alpha=alpha, swept=True)
 
@@ -147,8 +156,8 @@ def fingerprint(cell: Cell, recipe: GridRecipe) -> str:
     """32 hex digits of everything in the recipe that decides the cell's result.
 
     Roots are left out (a moved folder changes nothing), and so is the content of data sets and models. A setting of a
-    transfer that equals its default counts like one that is not there, so a new setting leaves finished cells alone;
-    its memory budget changes no result.
+    transfer that equals its default counts like one that is not there, so a new setting leaves finished cells alone.
+    The memory budget changes no result, and alpha none but those of entmax.
     """
     settings = cell.transfer_recipe(recipe)
     language = recipe.languages[cell.language]
@@ -157,14 +166,19 @@ def fingerprint(cell: Cell, recipe: GridRecipe) -> str:
         "cell": cell.name,
         "source_encoder": cell.source_encoder,
         "bridge": recipe.bridge if settings is not None and settings.method == "sembridge" else None,
-        "transfer": settings and settings.model_dump(mode="json", exclude_defaults=True, exclude={"memory_budget_mb"}),
+        "transfer": settings
+        and settings.model_dump(mode="json", exclude_defaults=True, exclude=_without_effect(settings)),
         "with_hybrid": cell.with_hybrid,
         "target_tokenizer": language.target_tokenizer,
         "words": language.words if settings is not None else (),
         **recipe.model_dump(include={"sampling", "measures"}),
-        "test_sets": [test_set.model_dump() for test_set in language.test_sets],
+        "test_sets": [{"name": test_set.name, "split": test_set.split or "test"} for test_set in language.test_sets],
     }
     if cell.source_encoder is not None:
         decides |= recipe.model_dump(include={"engine", "max_active_dims"})
     text = json.dumps(decides, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _without_effect(settings: TransferRecipe) -> set[str]:
+    return {"memory_budget_mb"} if _alpha(settings) is not None else {"memory_budget_mb", "alpha"}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from sembridge.errors import SembridgeError
 from sembridge.evaluation import Evaluation, evaluate, evaluate_bm25, evaluate_run
 from sembridge.experiments.cells import Cell, fingerprint
-from sembridge.experiments.places import Places
+from sembridge.experiments.places import TOP_K, Places
 from sembridge.experiments.store import Result
 from sembridge.explain import Explainer
 from sembridge.language_transfer import LanguageTransfer, transfer
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 VERSIONS_OF = ("sembridge", "sentence-transformers", "transformers", "torch", "numpy", "bm25s", "ir-measures")
-TOP_K = 1000
 WORD_PARTS = 10  # source tokens a word, of all that have a weight
 DECIMALS = 6  # of a row's figures: beyond them sums depend on the number of threads
 
@@ -207,7 +206,7 @@ def _row(cell: Cell, row: _Measured, engine: str) -> dict[str, Any]:
         "seed": cell.seed,
         "alpha": cell.alpha,
         "data": row.measured.settings.name,
-        "split": row.measured.settings.split,
+        "split": data.split,
         "n_queries": len(data.queries),
         "n_documents": len(data.corpus),
         "measures": {measure: _rounded(value) for measure, value in evaluation.measures.items()},

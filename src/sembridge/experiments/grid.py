@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import Cell, grid_cells, select
-from sembridge.experiments.places import Places, check_test_sets
+from sembridge.experiments.places import Places, check_measures, check_test_sets
 from sembridge.experiments.store import RESULTS_FILE, Store, rows_of, versions_of
 from sembridge.experiments.workers import Job, Outcome, compute
 from sembridge.figures import write_figures
@@ -77,28 +77,41 @@ def run_grid(
 
     Raises:
         SembridgeError: the recipe cannot be computed, a pattern names no cell, a data set is not there, or the folder
-            holds something else.
+            holds something else or is in use by another run.
     """
     if n_jobs < 1:
         raise SembridgeError(f"--jobs is {n_jobs}: expected 1 or more.")
     places, store = places or Places(), Store(Path(folder))
-    all_cells = grid_cells(recipe)
-    cells = select(all_cells, only)
+    cells = select(grid_cells(recipe), only)
+    check_measures(recipe)
     check_test_sets(recipe, cells, places)
     store.prepare()
-    recipe.write(store.folder / RECIPE_FILE)
+    with store.locked():
+        recipe.write(store.folder / RECIPE_FILE)
+        return _run(Job(recipe, places, store), cells, n_jobs, on_start, on_outcome)
+
+
+def _run(
+    job: Job,
+    cells: Sequence[Cell],
+    n_jobs: int,
+    on_start: Callable[[int, int], None],
+    on_outcome: Callable[[Outcome], None],
+) -> GridRun:
+    recipe, store = job.recipe, job.store
     states = store.states(recipe, cells)
     _log_changed([cell for cell, state in states.items() if state == "changed"])
     to_do = [cell for cell, state in states.items() if state != "done"]
     on_start(len(cells) - len(to_do), len(cells))
     computed, failed = [], {}
-    with closing(compute(Job(recipe, places, store), to_do, n_jobs=n_jobs)) as outcomes:
+    with closing(compute(job, to_do, n_jobs=n_jobs)) as outcomes:
         for outcome in outcomes:
             on_outcome(outcome)
             if outcome.failure is None:
                 computed.append(outcome.cell)
             else:
                 failed[outcome.cell] = outcome.reason
+    all_cells = grid_cells(recipe)
     n_rows = gather(recipe, store, all_cells)
     n_missing = sum(state != "done" for state in store.states(recipe, all_cells).values())
     kept = tuple(cell for cell, state in states.items() if state == "done")

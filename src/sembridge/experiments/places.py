@@ -1,12 +1,16 @@
-"""Where a grid's files are: the roots that a recipe's paths begin with."""
+"""What is looked at before a grid is computed: where its files are, and whether its measures exist."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sembridge.errors import SembridgeError
+from sembridge.evaluation import depth
 from sembridge.experiments.cells import Cell
 from sembridge.recipes import GridRecipe
+from sembridge.results import MEASURE
+
+TOP_K = 1000  # documents a query in a run
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,20 @@ def find_places(
 def is_named(test_set: str) -> bool:
     """Whether a test set is known by name alone, wherever it lies."""
     return test_set.startswith(("mini/", "mteb:"))
+
+
+def check_measures(recipe: GridRecipe) -> None:
+    """Refuses measures that every cell would fail with, or whose tables would stay empty.
+
+    Raises:
+        SembridgeError: an unknown measure, one that looks deeper than runs are, or no nDCG@10.
+    """
+    if depth(recipe.measures) > TOP_K:
+        raise SembridgeError(f"measures: {', '.join(recipe.measures)} look deeper than the {TOP_K} documents of a run.")
+    if MEASURE not in recipe.measures:
+        raise SembridgeError(
+            f"measures: {', '.join(recipe.measures)} lack {MEASURE}, which tables and figures show; add it."
+        )
 
 
 def check_test_sets(recipe: GridRecipe, cells: Sequence[Cell], places: Places) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sembridge.experiments.cells import Cell, grid_cells, select
-from sembridge.experiments.places import Places, check_test_sets
+from sembridge.experiments.places import Places, check_measures, check_test_sets
 from sembridge.experiments.store import Store
 from sembridge.recipes import GridRecipe, Sampling, TestSet
 from sembridge.retrieval_data import load_retrieval_data
@@ -62,6 +62,7 @@ def plan_grid(
     """
     places, store = places or Places(), Store(Path(folder))
     cells = select(grid_cells(recipe), only)
+    check_measures(recipe)
     check_test_sets(recipe, cells, places)
     store.check()
     states = store.states(recipe, cells)
@@ -97,7 +98,8 @@ def _n_texts_of_mteb(test_set: TestSet, caps: Sampling) -> int:
     if package is not None and package.origin is not None:
         file = Path(package.origin).parent / "descriptive_stats" / "Retrieval" / f"{task}.json"
         with contextlib.suppress(OSError, ValueError, KeyError):
-            of_split = json.loads(file.read_text(encoding="utf-8"))[test_set.split]
+            by_split = json.loads(file.read_text(encoding="utf-8"))
+            of_split = by_split[test_set.split or ("test" if "test" in by_split else min(by_split))]
             sizes = of_split["hf_subset_descriptive_stats"][subset] if subset else of_split
     n_documents, n_queries = sizes.get("num_documents", ASSUMED_TEXTS), sizes.get("num_queries", 0)
     return min(n_documents, caps.documents or n_documents) + min(n_queries, caps.queries or n_queries)

@@ -1,17 +1,19 @@
 """The results of a grid on disk: a folder a cell, each file complete or not there at all."""
 
+import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import Cell, fingerprint
-from sembridge.output import write_file
+from sembridge.output import PARTIAL, write_file
 from sembridge.recipes import GridRecipe
 
 CELLS, RESULT_FILE, ERROR_FILE, RESULTS_FILE = "cells", "result.json", "error.txt", "results.jsonl"
+LOCK_FILE = ".lock"
 ROW_KEYS = (
     "cell", "source_encoder", "language", "method", "stage", "seed", "alpha", "data", "split", "n_queries",
     "n_documents", "measures", "least_overlapping", "lexical_overlap", "flops", "query_active_dims",
@@ -39,6 +41,33 @@ class Store:
             (self.folder / CELLS).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SembridgeError(f"Output folder {self.folder} cannot be made: {error.strerror}.") from None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """The folder for this process alone; what killed runs left half-written is removed.
+
+        The system lifts the lock of a process that ends in whatever way, so there is none to be found stale.
+
+        Raises:
+            SembridgeError: another process computes in the folder.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.folder / LOCK_FILE, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise SembridgeError(
+                f"Another run computes in {self.folder}; wait until it ends, or give another folder with --out."
+            ) from None
+        except OSError as error:
+            raise SembridgeError(f"Output folder {self.folder} cannot be written: {error.strerror}.") from None
+        try:
+            for partial in self.folder.rglob(f"{PARTIAL}*"):
+                partial.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
 
     def check(self) -> None:
         """Refuses a folder with other content than a grid's."""

@@ -1,5 +1,6 @@
 """Cells computed one after the other, or by several processes that each keep their models loaded."""
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
+from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import Cell
 from sembridge.experiments.places import Places
 from sembridge.experiments.store import Store
@@ -60,31 +62,32 @@ def _one_by_one(job: Job, cells: Iterable[Cell]) -> Generator[Outcome, None, Non
                 job.store.write_result(finished, result)
         except Exception:  # whatever goes wrong in one cell must not stop the others
             failure = traceback.format_exc()
-            job.store.write_error(cell, failure)
+            with contextlib.suppress(SembridgeError):  # on a full disk the outcome is all that can be said
+                job.store.write_error(cell, failure)
         yield Outcome(cell, failure)
 
 
 def _in_processes(job: Job, cells: Iterable[Cell], n_jobs: int) -> Generator[Outcome, None, None]:
     waiting = list(cells)
     n_threads = max(1, (os.cpu_count() or 1) // n_jobs)
-    workers: list[_Worker] = []
+    workers: list[Worker] = []
     try:
         for _ in range(n_jobs):
-            workers.append(_Worker(job, n_threads))
+            workers.append(Worker(job, n_threads))
             workers[-1].give(_take_next(waiting, workers[-1], workers))
-        while busy := {worker.pipe: worker for worker in workers if worker.cell}:
-            for pipe in wait(list(busy)):
-                worker = busy[pipe]  # type: ignore[index]  # wait() gives back what it was given
+        while busy := [worker for worker in workers if worker.cell]:
+            ready = wait([worker.pipe for worker in busy])
+            for worker in (worker for worker in busy if worker.pipe in ready):
                 yield worker.outcome()
-                if worker.died:
-                    workers[workers.index(worker)] = worker = _Worker(job, n_threads)
-                worker.give(_take_next(waiting, worker, workers))
+                heir = Worker(job, n_threads) if worker.died or not worker.process.is_alive() else worker
+                workers[workers.index(worker)] = heir
+                heir.give(_take_next(waiting, heir, workers))
     finally:
         for worker in workers:
             worker.stop()
 
 
-def _take_next(waiting: list[Cell], worker: "_Worker", workers: "Sequence[_Worker]") -> Cell | None:
+def _take_next(waiting: list[Cell], worker: "Worker", workers: "Sequence[Worker]") -> Cell | None:
     """Of the group that the worker has loaded, else of a group that nobody has loaded, else of the largest group."""
     sizes = Counter(cell.group for cell in waiting)
     if not sizes:
@@ -94,7 +97,7 @@ def _take_next(waiting: list[Cell], worker: "_Worker", workers: "Sequence[_Worke
     return waiting.pop(next(position for position, cell in enumerate(waiting) if cell.group == group))
 
 
-class _Worker:
+class Worker:
     """A process of its own with the cell it has in hand."""
 
     def __init__(self, job: Job, n_threads: int) -> None:
@@ -111,7 +114,8 @@ class _Worker:
         self.cell = cell
         if cell is not None:
             self.group = cell.group
-            self.pipe.send(cell)
+            with contextlib.suppress(OSError):  # it died with nothing in hand; `outcome` finds that out
+                self.pipe.send(cell)
 
     def outcome(self) -> Outcome:
         """That of the cell in hand, once `pipe` is ready."""

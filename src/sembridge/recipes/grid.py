@@ -1,5 +1,6 @@
 """A grid: source encoders x languages x methods x stages x seeds, and what each of its cells is measured by."""
 
+import re
 import string
 from typing import Any, Literal
 
@@ -15,18 +16,21 @@ Reference = Literal["bm25-words", "bm25-tokens", "english"]
 # Methods whose every new row is drawn. The others draw at most the few rows of tokens without usable similarity.
 _DRAWN_METHODS = ("random", "univariate", "multivariate")
 
+# How tables tell references and alpha sweeps from transfers.
+_NAMES_WITH_A_MEANING = re.compile(r"bm25|english$|hybrid-|.*-alpha-[\d.e+-]+$")
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TestSet(_Part):
-    """Retrieval data and the split that is measured."""
+    """Retrieval data and the split that is measured; without one it is "test", or an mteb task's only one."""
 
     __test__ = False  # no test class, whatever pytest makes of the name
 
     name: str = Field(min_length=1, description="mini/NAME, mteb:TASK[:SUBSET], or a BEIR folder below the data root")
-    split: str = "test"
+    split: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -47,20 +51,20 @@ class GridLanguage(_Part):
     files: dict[str, str] = {}
     words: tuple[str, ...] = ()
 
-    @field_validator("test_sets")
-    @classmethod
-    def _distinct_sets(cls, sets: tuple[TestSet, ...]) -> tuple[TestSet, ...]:
-        return _distinct(sets, key=lambda test_set: test_set.name)
-
 
 class AlphaSweep(_Part):
-    """Cells of a method under several alphas, named METHOD-alpha-ALPHA; by default everywhere, with the first seed."""
+    """Cells of a method under several alphas, named METHOD-alpha-ALPHA; by default everywhere, with the first seed.
+
+    Attributes:
+        memory_budget_mb: of these transfers; alpha 1 gives every source token a weight and needs more than others.
+    """
 
     method: str
     alphas: tuple[float, ...] = Field(min_length=1)
     source_encoders: tuple[str, ...] | None = None
     languages: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
+    memory_budget_mb: int | None = Field(default=None, ge=1)
 
 
 class Sampling(_Part):
@@ -113,6 +117,31 @@ class GridRecipe(Recipe):
                     f"{name!r} of {info.field_name} becomes a file name: use letters, digits, '.', '_', '-'"
                 )
         return values
+
+    @field_validator("methods")
+    @classmethod
+    def _names_without_a_meaning(cls, methods: dict[str, Any]) -> dict[str, Any]:
+        for name in methods:
+            if _NAMES_WITH_A_MEANING.match(name):
+                raise ValueError(
+                    f"method {name!r} is named as a reference (bm25, english, hybrid-...) or as a step of an alpha "
+                    "sweep (...-alpha-2) and would be taken for one in the tables; give another name"
+                )
+        return methods
+
+    @model_validator(mode="after")
+    def _check_test_sets(self) -> "GridRecipe":
+        place_of: dict[str, str] = {}
+        for language, settings in self.languages.items():
+            for test_set in settings.test_sets:
+                place = f"{language} (split {test_set.split or 'test'})"
+                if test_set.name in place_of:
+                    raise ValueError(
+                        f"test set {test_set.name} stands under {place_of[test_set.name]} and {place}; results know a "
+                        "set by its name alone: leave one out"
+                    )
+                place_of[test_set.name] = place
+        return self
 
     @model_validator(mode="after")
     def _check_methods(self) -> "GridRecipe":
