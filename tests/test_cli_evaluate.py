@@ -347,3 +347,16 @@ def test_words_are_told_apart() -> None:
     assert read("a/b nowhere/set P@1") == (["b"], ("nowhere/set",), ("P@1",))
     assert read("a/b mini/tokenizer-ko", data=["x"], measures=["AP"]) == (["b", "tokenizer-ko"], ("x",), ("AP",))
     assert plan_evaluation(["a/b", "mini/faq-ko", "R@2000"]).top_k == 2000
+
+
+def test_queries_and_documents_that_changed_take_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.cells import cell_len
+
+    from sembridge.cli.evaluate import PIPE_WIDTH, _print_cut
+
+    for text in ("a word " * 50, "학교 선생님 " * 50, "short"):
+        _print_cut("0.00 to 1.00  ", text)
+    *cut, short = capsys.readouterr().out.splitlines()
+    assert len(cut) == 2
+    assert all(line.endswith("…") and PIPE_WIDTH - 2 <= cell_len(line) <= PIPE_WIDTH for line in cut)
+    assert short == "0.00 to 1.00  short"

@@ -301,7 +301,10 @@ def _say(text: str) -> None:
 
 def _print_cut(start: str, text: str) -> None:
     """One line, cut at the width; a Hangul or Han character takes two columns."""
-    _page().print(Text(start + " ".join(text.split()), no_wrap=True, overflow="ellipsis"))
+    page = _page()
+    line = Text(start + " ".join(text.split()))
+    line.truncate(page.width, overflow="ellipsis")
+    page.print(line)
 
 
 def _page() -> Console:
