@@ -3,8 +3,8 @@
     python benchmarks/encode_memory.py --gigabytes 2 --out benchmarks/results/encode_memory.json
 
 Writes a synthetic corpus (texts of 200 to 4,000 characters, seeded), encodes it with an encoder of one layer,
-16 wide (what matters here is the stream, not the model), and reads the resident size of the encoding process after every
-shard (Linux only). Flat means: the second half of the run does not need more than the first.
+16 wide (what matters here is the stream, not the model), and reads the resident size of the encoding process after
+every shard (Linux only). Flat means: the second half of the run does not need more than the first.
 """
 
 import argparse

@@ -20,8 +20,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "bridge hub loading initialization surgery extension alignment retrieval_data mteb_data runs lexical_overlap"
         " health sparse_vectors corpus_cache fast_encoding corpus",
         # what a user asks for
-        "language_transfer evaluation comparison evaluation_plan explain inspection search export tables figures encoding"
-        " training",
+        "language_transfer evaluation comparison evaluation_plan explain inspection search export tables figures"
+        " encoding training",
         "demo experiments report",
         "cli",
     )

@@ -67,14 +67,18 @@ def test_tokenizers_know_the_faq_of_their_language(name: str, faq: dict[str, Ret
     assert {"[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"} <= set(tokenizer.all_special_tokens)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_the_english_encoders_are_good_and_sparse(faq: dict[str, RetrievalData], name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "least", "query_dims"), [("splade-en", 0.62, 40), ("splade-roberta-en", 0.55, 50)]
+)  # BM25: 0.52
+def test_the_english_encoders_are_good_and_sparse(
+    faq: dict[str, RetrievalData], name: str, least: float, query_dims: int
+) -> None:
     result = evaluate(load_encoder(f"mini/{name}"), faq["en"], measures=["nDCG@10"])
-    assert result.measures["nDCG@10"] > 0.6  # BM25: 0.52
+    assert result.measures["nDCG@10"] > least
     assert result.document_active_dims is not None
     assert result.document_active_dims <= 200
     assert result.query_active_dims is not None
-    assert result.query_active_dims <= 40
+    assert result.query_active_dims <= query_dims
 
 
 @pytest.mark.shared

@@ -200,7 +200,7 @@ def _batches(texts: list[str], size: int) -> Iterator[list[str]]:
 
 
 def _progress_bar(n_texts: int, *, shown: bool) -> Any:
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    from tqdm import tqdm
 
     return tqdm(total=n_texts, desc="bridge vectors", unit=" texts", file=sys.stderr, disable=not shown)
 

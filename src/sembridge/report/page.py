@@ -84,7 +84,7 @@ def _template(name: str) -> str:
 
 def _chart_style() -> str:
     """The charts follow the page's switch, which goes over the reader's colour scheme."""
-    switched = (theme_rules(theme, f":root[data-theme={theme}]") for theme in ("light", "dark"))  # type: ignore[arg-type]
+    switched = (theme_rules(theme, f":root[data-theme={theme}]") for theme in ("light", "dark"))
     return style_sheet() + "".join(switched)
 
 

@@ -162,7 +162,7 @@ def _candidate(rows: Sequence[ResultRow], columns: Sequence[Column], groups: Seq
     """The last stage that every language was measured at, else the first: what is set against BM25."""
     ours = [column for column in columns if column.is_own]
     whole = [column for column in ours if _mean(rows, column, groups).complete]
-    return (whole[-1:] or ours[:1] or [None])[0]
+    return next(iter([*whole[-1:], *ours[:1]]), None)
 
 
 def _own(transferred: Sequence[System]) -> System | None:
@@ -171,7 +171,7 @@ def _own(transferred: Sequence[System]) -> System | None:
             if system.method == name:
                 return system
     ours = [system for system in transferred if system.method.startswith("sembridge")]
-    return (ours or [*transferred, None])[0]
+    return next(iter([*ours, *transferred]), None)
 
 
 def _best(rows: Sequence[ResultRow], members: Sequence[System], groups: Sequence[Sequence[str]]) -> System | None:
