@@ -118,9 +118,88 @@ the same for words that were in its training, which is what most tokens of a tra
 """
 
 
-def transfer_section() -> str:
-    path = RESULTS / "transfer.md"
-    return f"## Speed and memory of the initialisation\n\n{path.read_text(encoding='utf-8')}" if path.exists() else ""
+def throughput_section() -> str:
+    result = load("encode_throughput")
+    if result is None:
+        return ""
+    ways = ("fast", "fast-bf16")
+    speed = table(
+        ["encoder", "tokens a document", "stock, documents/s", *(f"{way}: times stock" for way in ways),
+         *(f"{way}: largest difference" for way in ways)],
+        [
+            [r["encoder"], f"{r['mean_tokens']:.0f}",
+             f"{max(v for way, v in r['documents_per_second'].items() if way not in ways):.1f}",
+             *(f"{r['times_stock'][way]:.2f}" for way in ways), *(f"{r['largest_difference'][way]:.1e}" for way in ways)]
+            for r in result["rows"]
+        ],
+    )  # fmt: skip
+    engines = ("stock", *ways)
+    quality = table(
+        ["set", "queries", "documents", *(f"{engine}: {MEASURE}" for engine in engines)],
+        [
+            [r["data"], str(r["n_queries"]), str(r["n_documents"]), *(f"{r[engine]:.4f}" for engine in engines)]
+            for r in result["quality"]
+        ],
+    )
+    s = result["settings"]
+    return f"""## Encoding on a CPU
+
+`python benchmarks/encode_throughput.py`: {s["texts"]} documents, {s["threads"]} threads, median of {s["repeats"]} repetitions
+in turn with the faster of `SparseEncoder.encode_document`'s outputs; bfloat16 in hardware: {result["amx_bf16"]}.
+
+{speed}
+
+{quality}
+
+{versions(result)}
+"""
+
+
+def memory_section() -> str:
+    result = load("encode_memory")
+    if result is None:
+        return ""
+    return f"""## Memory of encoding a stream
+
+`python benchmarks/encode_memory.py`: {result["corpus_bytes"] / 1e9:.1f} GB of text, {result["n_documents"]:,} documents through
+`sembridge encode`. Most resident memory: {result["highest_megabytes_first_half"]:.0f} MB in the first half,
+{result["highest_megabytes_second_half"]:.0f} MB in the second (the curve is in `results/encode_memory.json`).
+
+{versions(result)}
+"""
+
+
+def pruning_section() -> str:
+    result = load("pruning")
+    if result is None:
+        return ""
+    rows, sets = result["rows"], list(dict.fromkeys(r["data"] for r in result["rows"]))
+    prunings = list(dict.fromkeys((r["max_active_dims"], r["min_weight"]) for r in rows))
+    found = {(r["data"], r["max_active_dims"], r["min_weight"]): r for r in rows}
+
+    def cell(data: str, pruning: tuple[int | None, float]) -> str:
+        r = found[data, *pruning]
+        return f"{r[MEASURE]:.3f} ({r['postings kept']:.0%})"
+
+    body = [
+        ["all" if most is None else str(most), f"{least:g}", *(cell(data, (most, least)) for data in sets)]
+        for most, least in prunings
+    ]
+    s = result["settings"]
+    return f"""## Quality against postings
+
+`python benchmarks/pruning.py`: {MEASURE}, and in brackets the share of postings left, of `mini/splade-en` moved to Korean and
+Chinese; documents pruned, queries not; at most {s["queries"]} queries and {s["documents"]} documents.
+
+{table(["--max-active-dims", "--min-weight", *sets], body)}
+
+{versions(result)}
+"""
+
+
+def page(name: str, title: str) -> str:
+    path = RESULTS / f"{name}.md"
+    return f"## {title}\n\n{path.read_text(encoding='utf-8')}" if path.exists() else ""
 
 
 def versions(result: dict) -> str:
@@ -133,7 +212,11 @@ def main() -> None:
         bundled_section(),
         grid_section("grid", "Zero-shot retrieval, test splits", "recipes/mini/grid.yaml", SHOWN),
         grid_section("grid-dev", "Zero-shot retrieval, dev splits", "recipes/mini/grid-dev.yaml", ("zero-shot",)),
-        transfer_section(),
+        page("transfer", "Speed and memory of the initialisation"),
+        throughput_section(),
+        memory_section(),
+        page("search_engines", "Search engines"),
+        pruning_section(),
     ]
     text = "\n".join(section for section in sections if section)
     (ROOT / "benchmarks" / "README.md").write_text(text, encoding="utf-8")
