@@ -21,7 +21,7 @@ from sembridge.fingerprint import (
     sentence_transformer_fingerprint,
     stated_fingerprint,
 )
-from sembridge.vector_cache import VectorCache
+from sembridge.vector_cache import VectorCache, assets_folder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -102,10 +102,8 @@ def embed_texts(
 
 
 def default_cache_folder() -> Path:
-    """The folder of bridge vectors in huggingface_hub's own cache (HF_HOME and HF_ASSETS_CACHE are obeyed)."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_ASSETS_CACHE) / "sembridge" / "bridge"
+    """The folder of bridge vectors in huggingface_hub's own cache."""
+    return assets_folder("bridge")
 
 
 def bridge_settings(bridge: Bridge) -> dict[str, str | int | None]:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from sembridge.fingerprint import sparse_encoder_fingerprint, texts_fingerprint
+from sembridge.vector_cache import assets_folder, part_file, remove_stale_parts
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
 _logger = logging.getLogger(__name__)
-
-_STALE_PART_SECONDS = 24 * 3600
 
 KeySettings = Mapping[str, str | int | None]
 
@@ -73,32 +71,18 @@ class CorpusCache:
         return found
 
     def _keep(self, path: Path, encoded: EncodedTexts) -> None:
-        part = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._remove_stale_parts()
-            _write(part, encoded)
-            part.replace(path)
+            remove_stale_parts(self.folder)
+            with part_file(path) as part:
+                _write(part, encoded)
         except Exception as error:  # below safetensors a full disk is an error of its own kind
             reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
             _logger.warning("Encoded texts are not kept in %s: %s. Give another cache folder.", self.folder, reason)
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-
-    def _remove_stale_parts(self) -> None:
-        """Deletes what runs that were killed while writing left behind a day ago or earlier."""
-        for part in self.folder.glob(".*.part"):
-            with contextlib.suppress(OSError):
-                if time.time() - part.stat().st_mtime > _STALE_PART_SECONDS:
-                    part.unlink()
 
 
 def default_cache_folder() -> Path:
-    """The folder of encoded texts in huggingface_hub's own cache (HF_HOME and HF_ASSETS_CACHE are obeyed)."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_ASSETS_CACHE) / "sembridge" / "corpora"
+    """The folder of encoded texts in huggingface_hub's own cache."""
+    return assets_folder("corpora")
 
 
 def timed(encode: Callable[[], csr_array]) -> EncodedTexts:

@@ -31,7 +31,7 @@ from scipy.sparse import csr_array
 from sembridge.corpus import Document, corpus_file, stream_corpus
 from sembridge.errors import MissingExtraError, SembridgeError
 from sembridge.fingerprint import sparse_encoder_fingerprint
-from sembridge.output import write_failure, write_file
+from sembridge.output import acquired_lock, write_failure, write_file
 from sembridge.recipes.encode import EncodeRecipe
 from sembridge.sparse_vectors import TextEncoder
 
@@ -276,16 +276,10 @@ class _Journal:
     @classmethod
     @contextlib.contextmanager
     def open(cls, folder: Path, share: Share) -> "Iterator[_Journal]":
-        from filelock import FileLock, Timeout
-
         path = folder / share.journal
-        lock = FileLock(folder / f".{share.journal}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise SembridgeError(
-                f"Another process is encoding shard {share} into {folder}; wait for it, or stop it."
-            ) from None
+        lock = acquired_lock(folder / f".{share.journal}.lock")
+        if lock is None:
+            raise SembridgeError(f"Another process is encoding shard {share} into {folder}; wait for it, or stop it.")
         try:
             others = sorted({other.of for other in _shares(folder)} - {share.of})
             if others:

@@ -98,7 +98,7 @@ def fast_encoder(encoder: "SparseEncoder", task: Task, *, half: bool = False) ->
     return FastEncoder(
         encoder=encoder,
         task=task,
-        prompt=_prompt(encoder, task),
+        prompt=prompt_of(encoder, task),
         body=body,
         weight=decoder.weight,
         bias=torch.zeros(decoder.out_features) if bias is None else bias,
@@ -122,7 +122,7 @@ def _check_route(encoder: "SparseEncoder", route: SpladeRoute, task: Task) -> No
         raise SembridgeError("The encoder expands its queries with mask tokens; fast encoding does not.")
 
 
-def _prompt(encoder: "SparseEncoder", task: Task) -> str | None:
+def prompt_of(encoder: "SparseEncoder", task: Task) -> str | None:
     """The prompt that `encode_query` or `encode_document` takes by itself."""
     names = ("query",) if task == "query" else ("document", "passage", "corpus")
     name = next((name for name in names if name in encoder.prompts), encoder.default_prompt_name)

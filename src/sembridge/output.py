@@ -7,8 +7,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sembridge.errors import SembridgeError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 PARTIAL = ".sembridge.partial-"  # begins the name of what is not complete yet
 
@@ -124,6 +128,21 @@ def _replace(partial: Path, folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def acquired_lock(path: Path) -> "FileLock | None":
+    """The lock file `path`, held by this process until `release()`; None while another process holds it.
+
+    The system lifts the lock of a process that ends in whatever way, so there is none to be found stale.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock
 
 
 def write_failure(error: BaseException) -> str | None:

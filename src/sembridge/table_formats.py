@@ -54,6 +54,10 @@ class Number:
         spread = "" if self.spread is None else f" ± {_rounded(self.spread, self.decimals)}"
         return f"{_rounded(self.value, self.decimals)}{spread}"
 
+    def marks(self) -> str:
+        """What follows the value: an arrow where the difference is significant, a dagger on a partial mean."""
+        return (f" {_ARROWS[self.mark]}" if self.mark else "") + (PARTIAL if self.partial else "")
+
 
 Cell = Number | str
 
@@ -177,7 +181,7 @@ def _markdown_cell(cell: Cell) -> str:
     text = cell.text()
     if cell.rank:
         text = f"**{text}**" if cell.rank == "best" else f"<ins>{text}</ins>"
-    return text + (f" {_ARROWS[cell.mark]}" if cell.mark else "") + (PARTIAL if cell.partial else "")
+    return text + cell.marks()
 
 
 def _latex_row(cells: Sequence[str]) -> str:

@@ -22,6 +22,34 @@ DIGEST_BYTES = 16
 STALE_PART_SECONDS = 24 * 3600
 
 
+def assets_folder(kind: str) -> Path:
+    """The folder of one kind in huggingface_hub's own cache; HF_HOME and HF_ASSETS_CACHE are obeyed."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_ASSETS_CACHE) / "sembridge" / kind
+
+
+@contextlib.contextmanager
+def part_file(path: Path) -> Iterator[Path]:
+    """The name of a file to fill beside `path`, which takes its place at the end, complete; on a failure it goes."""
+    part = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def remove_stale_parts(folder: Path) -> None:
+    """Deletes what runs that were killed while writing left behind a day ago or earlier."""
+    for part in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > STALE_PART_SECONDS:
+                part.unlink()
+
+
 @dataclass(frozen=True)
 class VectorCache:
     """A folder of shards that are only ever added: safetensors files with the digests of texts and their vectors.
@@ -56,29 +84,20 @@ class VectorCache:
         name = hashlib.blake2b(digests.tobytes(), digest_size=DIGEST_BYTES).hexdigest()
         metadata = {"bridge": self.owner, "checksum": _checksum(digests, vectors)}
         content = save({"digests": digests, "vectors": np.ascontiguousarray(vectors)}, metadata)
-        part = self.folder / f".{name}.{os.getpid()}-{secrets.token_hex(4)}.part"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with part.open("xb") as file:
+            with part_file(self.folder / f"{name}.safetensors") as part, part.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(self.folder / f"{name}.safetensors")
         except OSError as error:
             raise SembridgeError(
                 f"Bridge vectors cannot be written to {self.folder}: {error.strerror or error}."
                 " Free some space there, or give another cache folder; finished vectors are kept."
             ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
 
     def remove_stale_parts(self) -> None:
         """Deletes what runs that were killed while writing left behind a day ago or earlier."""
-        for part in self.folder.glob(".*.part"):
-            with contextlib.suppress(OSError):
-                if time.time() - part.stat().st_mtime > STALE_PART_SECONDS:
-                    part.unlink()
+        remove_stale_parts(self.folder)
 
     def _read_shard(self, path: Path, wanted: Mapping[bytes, str]) -> tuple[list[bytes], npt.NDArray[np.float32]]:
         """Digests and vectors of a shard; empty when it holds nothing that is wanted, or is damaged."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sembridge.cli.options import AllowPickle, Device, Json, RecipeFile, RemoteCode
+from sembridge.cli.options import AllowPickle, Device, Json, RecipeFile, RemoteCode, read_recipe
 from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import app, quiet_loading
 from sembridge.recipes.encode import EncodeRecipe
@@ -56,7 +56,7 @@ def encode(
     flags = {
         "engine": engine, "max_active_dims": max_active_dims, "shard_size": shard_size, "batch_size": batch_size
     }  # fmt: skip
-    settings = EncodeRecipe.build(flags, origin="options") if recipe is None else EncodeRecipe.read(recipe, **flags)
+    settings = read_recipe(EncodeRecipe, recipe, **flags)
     from sembridge.encoding import Share, encode_shards
     from sembridge.loading import load_encoder
 

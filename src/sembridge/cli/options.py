@@ -1,11 +1,13 @@
 """Arguments that several verbs share, and the recipe they make."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from sembridge.recipes import TransferRecipe
+from sembridge.recipes import Recipe
+
+_Recipe = TypeVar("_Recipe", bound=Recipe)
 
 Source = Annotated[str, typer.Argument(help="English sparse encoder: a hub id, a folder or mini/NAME.")]
 Target = Annotated[str, typer.Argument(help="Tokenizer of the target language: a hub id, a folder or mini/NAME.")]
@@ -20,5 +22,6 @@ AllowPickle = Annotated[
 ]
 
 
-def read_recipe(path: Path | None, **flags: Any) -> TransferRecipe:
-    return TransferRecipe.build(flags, origin="options") if path is None else TransferRecipe.read(path, **flags)
+def read_recipe(kind: type[_Recipe], path: Path | None, **flags: Any) -> _Recipe:
+    """A recipe of the flags, over those of a file where one is given."""
+    return kind.build(flags, origin="options") if path is None else kind.read(path, **flags)

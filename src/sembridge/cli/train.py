@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sembridge.cli.options import AllowPickle, Device, Json, RecipeFile, RemoteCode
+from sembridge.cli.options import AllowPickle, Device, Json, RecipeFile, RemoteCode, read_recipe
 from sembridge.cli.printing import console, print_json, print_table
 from sembridge.cli.program import app, quiet_loading
 from sembridge.output import check_output_folder
@@ -69,8 +69,8 @@ def train(
     Writes a stock SparseEncoder folder with `curve.jsonl` (losses and dev measures by step), `training.json`,
     `train_recipe.yaml` and a model card. While it runs, checkpoints are in OUT.checkpoints.
     """
-    recipe = _recipe(
-        recipe_file, epochs=epochs, steps=steps, batch_size=batch_size, gradient_cache=gradient_cache,
+    recipe = read_recipe(
+        TrainRecipe, recipe_file, epochs=epochs, steps=steps, batch_size=batch_size, gradient_cache=gradient_cache,
         learning_rate=learning_rate, max_length=max_length, document_weight=document_weight, query_weight=query_weight,
         regularizer_warmup=regularizer_warmup, freeze_body_steps=freeze_body_steps, distill=distill, bf16=bf16,
         combined_rows_factor=combined_rows_factor, hard_negatives=hard_negatives, dev_measure=dev_measure,
@@ -95,10 +95,6 @@ def train(
         print_json({"folder": str(out), "steps": result.steps, "pairs": result.n_pairs, "curve": result.curve})
     else:
         _print_training(result, out, recipe.dev_measure)
-
-
-def _recipe(path: Path | None, **flags: Any) -> TrainRecipe:
-    return TrainRecipe.build(flags, origin="options") if path is None else TrainRecipe.read(path, **flags)
 
 
 def _print_training(training: "Training", out: Path, dev_measure: str) -> None:

@@ -88,8 +88,8 @@ def transfer(
     of), `report.json`, `recipe.yaml` and a model card.
     """
     recipe = read_recipe(
-        recipe_file, preset=preset, method=method, alpha=alpha, weighting=weighting, fallback=fallback, extend=extend,
-        min_similarity=min_similarity, residual=residual, seed=seed, memory_budget_mb=memory_budget_mb,
+        TransferRecipe, recipe_file, preset=preset, method=method, alpha=alpha, weighting=weighting, fallback=fallback,
+        extend=extend, min_similarity=min_similarity, residual=residual, seed=seed, memory_budget_mb=memory_budget_mb,
         covariance_scale=covariance_scale, target_text=target_text, word_vectors=word_vectors,
         source_word_vectors=source_word_vectors, dictionary=dictionary,
     )  # fmt: skip
@@ -152,7 +152,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Shows what a transfer would find: overlap, how the tokenizer cuts a text, memory and time."""
-    recipe = read_recipe(recipe_file, preset=preset)
+    recipe = read_recipe(TransferRecipe, recipe_file, preset=preset)
     from sembridge import inspection, language_transfer, loading
 
     quiet_loading()

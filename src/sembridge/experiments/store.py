@@ -9,7 +9,7 @@ from typing import Any
 
 from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import Cell, fingerprint
-from sembridge.output import PARTIAL, write_file
+from sembridge.output import PARTIAL, acquired_lock, write_file
 from sembridge.recipes import GridRecipe
 
 CELLS, RESULT_FILE, ERROR_FILE, RESULTS_FILE = "cells", "result.json", "error.txt", "results.jsonl"
@@ -46,22 +46,17 @@ class Store:
     def locked(self) -> Iterator[None]:
         """The folder for this process alone; what killed runs left half-written is removed.
 
-        The system lifts the lock of a process that ends in whatever way, so there is none to be found stale.
-
         Raises:
             SembridgeError: another process computes in the folder.
         """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.folder / LOCK_FILE, timeout=0)
         try:
-            lock.acquire()
-        except Timeout:
-            raise SembridgeError(
-                f"Another run computes in {self.folder}; wait until it ends, or give another folder with --out."
-            ) from None
+            lock = acquired_lock(self.folder / LOCK_FILE)
         except OSError as error:
             raise SembridgeError(f"Output folder {self.folder} cannot be written: {error.strerror}.") from None
+        if lock is None:
+            raise SembridgeError(
+                f"Another run computes in {self.folder}; wait until it ends, or give another folder with --out."
+            )
         try:
             for partial in self.folder.rglob(f"{PARTIAL}*"):
                 partial.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sembridge.errors import MissingExtraError, SembridgeError
 from sembridge.export.manifest import Manifest, write_export
+from sembridge.fast_encoding import prompt_of
 from sembridge.loading import mini_folder, mini_names
 from sembridge.surgery import SpladeRoute, splade_route
 
@@ -78,7 +79,7 @@ def export_onnx(
             "pooling": route.pooling.pooling_strategy,
             "activation": route.pooling.activation_function,
             "max_seq_length": encoder.max_seq_length,
-            "document_prompt": _document_prompt(encoder),
+            "document_prompt": prompt_of(encoder, "document"),
             "max_active_dims_not_applied": encoder.max_active_dims,
             "opset": OPSET,
             "largest_difference_from_torch": difference,
@@ -173,7 +174,7 @@ def _largest_difference(
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    prompt = _document_prompt(encoder) or ""
+    prompt = prompt_of(encoder, "document") or ""
     differences = []
     for texts in _check_texts():
         features = _features(tokenizer, [prompt + text for text in texts])
@@ -219,13 +220,6 @@ def _check_texts() -> Iterator[list[str]]:
         yield [records[1]["title"], f"{records[2]['title']} {records[2]['text']}"]
         yield [" ".join(record["text"] for record in records)]
     yield titles
-
-
-def _document_prompt(encoder: "SparseEncoder") -> str | None:
-    """The prompt that `encode_document` takes by itself."""
-    names = (name for name in ("document", "passage", "corpus") if name in encoder.prompts)
-    name = next(names, encoder.default_prompt_name)
-    return encoder.prompts.get(name) if name is not None else None
 
 
 @contextlib.contextmanager

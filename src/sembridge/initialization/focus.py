@@ -23,7 +23,7 @@ from sembridge.initialization.word_vectors import (
     train_fasttext,
 )
 from sembridge.recipes import TransferRecipe
-from sembridge.vector_cache import VectorCache
+from sembridge.vector_cache import VectorCache, assets_folder
 from sembridge.vocabulary import Overlap, Vocabulary
 from sembridge.weights import Entmax
 
@@ -102,9 +102,7 @@ def token_vectors(
 
 def default_cache_folder() -> Path:
     """The folder of trained token vectors in huggingface_hub's own cache."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_ASSETS_CACHE) / "sembridge" / "fasttext"
+    return assets_folder("fasttext")
 
 
 def _library() -> str:

@@ -17,7 +17,6 @@ from sembridge.report.transfers import Examples
 from sembridge.results import Mean
 from sembridge.table_formats import DASH, PARTIAL, Number
 
-ARROWS = {"ahead": "▲", "behind": "▼"}
 RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur", "ps", "sd", "ug", "yi", "dv", "ckb"})
 
 
@@ -99,7 +98,7 @@ def _mean(mean: Mean) -> str:
 def _cell(value: Number | str) -> str:
     if isinstance(value, str):
         return value
-    return value.text() + (f" {ARROWS[value.mark]}" if value.mark else "") + (PARTIAL if value.partial else "")
+    return value.text() + value.marks()
 
 
 def _data(value: object) -> Markup:

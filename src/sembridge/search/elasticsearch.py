@@ -7,8 +7,6 @@ the same bound. Explained terms show the weights as they were sent.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from scipy.sparse import csr_array
-
 from sembridge.errors import SembridgeError
 from sembridge.search import lucene
 from sembridge.search.bulk import Patience
@@ -19,17 +17,15 @@ from sembridge.search.token_keys import to_keys
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from sembridge.corpus import Document
 
 _Answer = TypeVar("_Answer")
 
 
-class ElasticsearchEngine:
+class ElasticsearchEngine(lucene.LuceneEngine):
     """An index on a cluster."""
 
     def __init__(self, client: "Elasticsearch", index: str, *, patience: Patience) -> None:
-        self._client = client
-        self._index = index
+        super().__init__(client, index)
         self._patience = patience
 
     @classmethod
@@ -41,23 +37,9 @@ class ElasticsearchEngine:
         client = Elasticsearch(url, api_key=key, request_timeout=lucene.SECONDS, max_retries=0, retry_on_timeout=False)
         return cls(client, index, patience=patience)
 
-    def create(self) -> None:
-        if not self._call(lambda: self._client.indices.exists(index=self._index)):
-            mapping = {"dynamic": False, "properties": lucene.properties({"type": "sparse_vector"})}
-            self._call(lambda: self._client.indices.create(index=self._index, mappings=mapping))
-        if n_documents := self.count():
-            raise SembridgeError(
-                f"Index {self._index} holds {n_documents:,} documents already; give another --collection."
-            )
-
-    def add(self, documents: "Sequence[Document]", vectors: csr_array) -> None:
-        self._bulk(lucene.additions(documents, vectors))
-
-    def delete(self, ids: Sequence[str]) -> None:
-        self._bulk(lucene.deletions(ids))
-
-    def finish(self) -> None:
-        self._call(lambda: self._client.indices.refresh(index=self._index))
+    def _create_index(self) -> None:
+        mapping = {"dynamic": False, "properties": lucene.properties({"type": "sparse_vector"})}
+        self._client.indices.create(index=self._index, mappings=mapping)
 
     def search(
         self, query: SparseVector, *, top_k: int, tags: Sequence[str] = (), with_terms: bool = False
@@ -75,15 +57,8 @@ class ElasticsearchEngine:
         )
         return lucene.hits_of(answer.body, query)
 
-    def count(self) -> int:
-        self.finish()
-        return int(self._call(lambda: self._client.count(index=self._index))["count"])
-
     def drop(self) -> None:
         self._call(lambda: self._client.indices.delete(index=self._index, ignore_unavailable=True))
-
-    def close(self) -> None:
-        self._client.close()
 
     def _bulk(self, lines: list[dict[str, Any]]) -> None:
         self._call(lambda: lucene.check_bulk(self._client.bulk(index=self._index, operations=lines).body))

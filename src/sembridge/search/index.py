@@ -28,7 +28,7 @@ from sembridge.encoding import read_manifest as read_shard_manifest
 from sembridge.encoding import read_shards
 from sembridge.errors import SembridgeError
 from sembridge.fingerprint import sparse_encoder_fingerprint
-from sembridge.output import check_output_folder
+from sembridge.output import acquired_lock, check_output_folder
 from sembridge.recipes.index import EMBEDDED, IndexRecipe
 from sembridge.search import open_engine
 from sembridge.search.protocol import Engine, EngineUnavailableError, Hit, rows
@@ -551,13 +551,9 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _acquired(folder: Path) -> "FileLock":
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / _LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
+    lock = acquired_lock(folder / _LOCK)
+    if lock is None:
         raise SembridgeError(
             f"Index {folder} is open in another process, and one process at a time may own it; wait until it ends."
-        ) from None
+        )
     return lock

@@ -1,7 +1,8 @@
 """What Elasticsearch and OpenSearch have in common: documents, bulk requests and answers as JSON."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scipy.sparse import csr_array
 
@@ -11,6 +12,8 @@ from sembridge.search.token_keys import from_keys, to_keys
 
 if TYPE_CHECKING:
     from sembridge.corpus import Document
+
+_Answer = TypeVar("_Answer")
 
 VECTOR = "vector"
 BUSY = (429, 502, 503, 504)  # answers after which the same call may succeed
@@ -82,3 +85,47 @@ def hits_of(answer: Mapping[str, Any], query: SparseVector) -> list[Hit]:
         terms: tuple[Term, ...] = () if stored is None else shared_terms(query, from_keys(stored))
         hits.append(hit_of(found["_source"], found["_score"], terms))
     return ranked_hits(hits)
+
+
+class LuceneEngine(ABC):
+    """An index on a cluster, through a client whose methods and answers both servers share."""
+
+    def __init__(self, client: Any, index: str) -> None:
+        self._client = client
+        self._index = index
+
+    @abstractmethod
+    def _create_index(self) -> None:
+        """Makes the index with its mapping."""
+
+    @abstractmethod
+    def _bulk(self, lines: list[Json]) -> None:
+        """Sends the lines of a bulk request and checks the answer."""
+
+    @abstractmethod
+    def _call(self, action: Callable[[], _Answer]) -> _Answer:
+        """The answer of `action`, tried again where the server is busy; its errors in the words of this package."""
+
+    def create(self) -> None:
+        if not self._call(lambda: self._client.indices.exists(index=self._index)):
+            self._call(self._create_index)
+        if n_documents := self.count():
+            raise SembridgeError(
+                f"Index {self._index} holds {n_documents:,} documents already; give another --collection."
+            )
+
+    def add(self, documents: "Sequence[Document]", vectors: csr_array) -> None:
+        self._bulk(additions(documents, vectors))
+
+    def delete(self, ids: Sequence[str]) -> None:
+        self._bulk(deletions(ids))
+
+    def finish(self) -> None:
+        self._call(lambda: self._client.indices.refresh(index=self._index))
+
+    def count(self) -> int:
+        self.finish()
+        return int(self._call(lambda: self._client.count(index=self._index))["count"])
+
+    def close(self) -> None:
+        self._client.close()

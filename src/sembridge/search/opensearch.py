@@ -8,8 +8,6 @@ approximate, with weights of eight bits up to a ceiling.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from scipy.sparse import csr_array
-
 from sembridge.errors import SembridgeError
 from sembridge.search import lucene
 from sembridge.search.bulk import Patience
@@ -20,17 +18,15 @@ from sembridge.search.token_keys import to_keys
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
-    from sembridge.corpus import Document
 
 _Answer = TypeVar("_Answer")
 
 
-class OpenSearchEngine:
+class OpenSearchEngine(lucene.LuceneEngine):
     """An index on a cluster; `ann` takes the approximate field."""
 
     def __init__(self, client: "OpenSearch", index: str, *, ann: bool, patience: Patience) -> None:
-        self._client = client
-        self._index = index
+        super().__init__(client, index)
         self._ann = ann
         self._patience = patience
 
@@ -44,22 +40,8 @@ class OpenSearchEngine:
         client = OpenSearch(url, http_auth=user, timeout=lucene.SECONDS, max_retries=0, retry_on_timeout=False)
         return cls(client, index, ann=ann, patience=patience)
 
-    def create(self) -> None:
-        if not self._call(lambda: self._client.indices.exists(index=self._index)):
-            self._call(lambda: self._client.indices.create(index=self._index, body=self._body()))
-        if n_documents := self.count():
-            raise SembridgeError(
-                f"Index {self._index} holds {n_documents:,} documents already; give another --collection."
-            )
-
-    def add(self, documents: "Sequence[Document]", vectors: csr_array) -> None:
-        self._bulk(lucene.additions(documents, vectors))
-
-    def delete(self, ids: Sequence[str]) -> None:
-        self._bulk(lucene.deletions(ids))
-
-    def finish(self) -> None:
-        self._call(lambda: self._client.indices.refresh(index=self._index))
+    def _create_index(self) -> None:
+        self._client.indices.create(index=self._index, body=self._body())
 
     def search(
         self, query: SparseVector, *, top_k: int, tags: Sequence[str] = (), with_terms: bool = False
@@ -77,15 +59,8 @@ class OpenSearchEngine:
         answer = self._call(lambda: self._client.search(index=self._index, body=body))
         return lucene.hits_of(answer, query)
 
-    def count(self) -> int:
-        self.finish()
-        return int(self._call(lambda: self._client.count(index=self._index))["count"])
-
     def drop(self) -> None:
         self._call(lambda: self._client.indices.delete(index=self._index, params={"ignore_unavailable": "true"}))
-
-    def close(self) -> None:
-        self._client.close()
 
     def _body(self) -> dict[str, Any]:
         if not self._ann:
