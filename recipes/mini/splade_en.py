@@ -42,6 +42,8 @@ from transformers import (
     TrainingArguments,
 )
 
+from sembridge.training.fine_tuning import maximum_before_activation
+
 logger = logging.getLogger("splade_en")
 
 TRAIN_SETS = ("squadshifts", "tydiqa", "fairytaleqa", "medquad", "qamr")
@@ -188,17 +190,6 @@ def head_parts(model: torch.nn.Module) -> tuple[torch.nn.LayerNorm, torch.nn.Par
     return model.cls.predictions.transform.LayerNorm, model.cls.predictions.bias
 
 
-class EarlyMaxPooling(SpladePooling):
-    """The same vectors as SpladePooling("max"): the maximum is taken before the (monotone) activation, so that only
-    one row a text passes through log1p. Used while training; the saved encoder holds the stock module."""
-
-    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        padding = (features["attention_mask"] == 0).unsqueeze(-1)
-        strongest = features["token_embeddings"].masked_fill(padding, 0).max(dim=1).values
-        features["sentence_embedding"] = strongest.float().relu().log1p()
-        return features
-
-
 class SharpenHead(TrainerCallback):
     """At given steps, lowers the head's bias until documents have a given number of active dims on average.
 
@@ -242,7 +233,7 @@ def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncode
         max_seq_length=args.train_length,
         model_kwargs={"dtype": torch.float32},
     )
-    encoder = SparseEncoder(modules=[transformer, EarlyMaxPooling("max")], device="cpu")
+    encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
     pairs = training_pairs(data, args.sets)
     if args.start is None:
         calm_head(encoder, pairs["squadshifts"]["document"][:64], top=2.0, firing=0.004)
@@ -277,7 +268,8 @@ def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncode
         trainer.add_callback(
             SharpenHead(encoder, documents, scheduler, active_dims_at=active_dims_at, boost=args.boost)
         )
-    trainer.train(resume_from_checkpoint=args.resume)
+    with maximum_before_activation(encoder):
+        trainer.train(resume_from_checkpoint=args.resume)
     encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
     encoder.max_seq_length = 256
     return encoder.eval()

@@ -113,7 +113,7 @@ def train(
         alignment_folder=None if start_folder is None else Path(start_folder),
     )  # fmt: skip
     last = _last_checkpoint(checkpoints) if resume else None
-    with _maximum_before_activation(encoder), _memory_advice(recipe):
+    with maximum_before_activation(encoder), _memory_advice(recipe):
         trainer.train(resume_from_checkpoint=last)
     training = Training(encoder.eval(), _curve(trainer), trainer.state.global_step, len(data), recipe)
     if trainer.is_world_process_zero():
@@ -340,7 +340,7 @@ class _Teacher:
 
 
 @contextmanager
-def _maximum_before_activation(encoder: "SparseEncoder") -> Iterator[None]:
+def maximum_before_activation(encoder: "SparseEncoder") -> Iterator[None]:
     """Inside, pooling takes the maximum before relu and log1p: the same vectors, an eighth of the memory traffic."""
     from sentence_transformers.sparse_encoder.modules import SpladePooling
 
