@@ -142,6 +142,30 @@ def pairs_data(
     )
 
 
+def joined(parts: Sequence[TrainingData]) -> TrainingData:
+    """The rows of all parts, one part after the other; a query of several parts has the relevant documents of all.
+
+    Raises:
+        SembridgeError: no part, or parts with different numbers of hard negatives.
+    """
+    if not parts:
+        raise SembridgeError("No training data given; name at least one data set.")
+    if len({len(row) for part in parts for row in part.negatives}) > 1:
+        names = ", ".join(part.name for part in parts)
+        raise SembridgeError(f"{names}: rows with and without negatives cannot be trained on together.")
+    relevant: dict[str, frozenset[str]] = {}
+    for part in parts:
+        for query, texts in part.relevant.items():
+            relevant[query] = relevant.get(query, frozenset()) | texts
+    return TrainingData(
+        name=" + ".join(part.name for part in parts),
+        queries=[query for part in parts for query in part.queries],
+        documents=[document for part in parts for document in part.documents],
+        negatives=[row for part in parts for row in part.negatives],
+        relevant=relevant,
+    )
+
+
 def _checked(name: str, texts: Sequence[object]) -> list[str]:
     for row, text in enumerate(texts, start=1):
         if not isinstance(text, str) or not text.strip():

@@ -32,7 +32,7 @@ from sembridge.output import check_output_folder, write_folder
 from sembridge.recipes import TrainRecipe
 from sembridge.retrieval_data import RetrievalData
 from sembridge.runs import bm25_run, exact_search
-from sembridge.sparse_vectors import encode_corpus, encode_queries
+from sembridge.sparse_vectors import Engine, encode_corpus, encode_queries
 from sembridge.surgery import SourceFacts, check_source_encoder
 from sembridge.training.data import TrainingData
 
@@ -80,16 +80,18 @@ def train(
     report_to: Sequence[str] = (),
     progress: bool = False,
     cache_folder: Path | None = None,
+    dev_engine: Engine = "stock",
 ) -> Training:
     """`encoder` trained on `data` and saved to `out`: a stock SparseEncoder folder with curve, recipe and card.
 
     Checkpoints are kept in the folder `OUT.checkpoints` while it runs; `resume` continues from the last one, on a CPU
     with the same weights as a run that was never interrupted. `encoder` itself is changed. With `dev` the checkpoint
-    with the best dev measure is the result.
+    with the best dev measure is the result, and the curve begins with the untrained encoder's.
 
     Args:
         start_folder: where `encoder` came from; its alignment and transfer report are carried over.
         bridge: the teacher, for `recipe.distill`.
+        dev_engine: how the dev data is encoded, as in `evaluate`.
 
     Raises:
         SembridgeError: the encoder is none that can be trained, a package is missing, or the data does not fit.
@@ -110,7 +112,7 @@ def train(
     teacher = _Teacher(bridge, data, recipe, cache_folder) if recipe.distill == "bridge" and bridge else None
     trainer = _trainer(
         encoder, data, recipe, facts, checkpoints, dev=dev, teacher=teacher, report_to=report_to, progress=progress,
-        alignment_folder=None if start_folder is None else Path(start_folder),
+        alignment_folder=None if start_folder is None else Path(start_folder), dev_engine=dev_engine, resume=resume,
     )  # fmt: skip
     last = _last_checkpoint(checkpoints) if resume else None
     with maximum_before_activation(encoder), _memory_advice(recipe):
@@ -158,6 +160,8 @@ def _trainer(
     report_to: Sequence[str],
     progress: bool,
     alignment_folder: Path | None,
+    dev_engine: Engine,
+    resume: bool,
 ) -> "SparseEncoderTrainer":
     try:
         import accelerate  # noqa: F401  the trainer asks for it only after minutes of work
@@ -181,10 +185,10 @@ def _trainer(
     trainer = PairTrainer(
         data,
         model=encoder,
-        args=_arguments(encoder, recipe, checkpoints, n_steps, dev=dev, report_to=report_to),
+        args=_arguments(encoder, recipe, checkpoints, n_steps, dev=dev, report_to=report_to, resume=resume),
         train_dataset=Dataset.from_dict(columns),
         loss=loss,
-        evaluator=_dev_evaluator(dev, recipe) if dev is not None else None,
+        evaluator=_dev_evaluator(dev, recipe, dev_engine) if dev is not None else None,
         callbacks=[SpladeRegularizerWeightSchedulerCallback(loss, warmup_ratio=recipe.regularizer_warmup)],
     )
     for callback in _callbacks(encoder, data, recipe, facts, dev, alignment_folder, progress=progress):
@@ -261,6 +265,7 @@ def _arguments(
     *,
     dev: RetrievalData | None,
     report_to: Sequence[str],
+    resume: bool,
 ) -> Any:
     from sentence_transformers import SparseEncoderTrainingArguments
 
@@ -273,6 +278,7 @@ def _arguments(
         bf16=_bf16(recipe, on_cpu=on_cpu), use_cpu=on_cpu, dataloader_drop_last=True, dataloader_pin_memory=not on_cpu,
         save_strategy="steps", save_steps=interval, save_total_limit=2,
         eval_strategy="no" if dev is None else "steps", eval_steps=interval,
+        eval_on_start=dev is not None and not resume,  # a second look would cost --patience one of its evaluations
         load_best_model_at_end=dev is not None, metric_for_best_model=f"eval_{recipe.dev_measure}",
         greater_is_better=True, logging_steps=max(1, interval // 5), logging_nan_inf_filter=False,
         report_to=list(report_to) or "none", disable_tqdm=True,
@@ -296,7 +302,7 @@ def _bf16(recipe: TrainRecipe, *, on_cpu: bool) -> bool:
     return bool(torch.cuda.is_bf16_supported())
 
 
-def _dev_evaluator(dev: RetrievalData, recipe: TrainRecipe) -> Any:
+def _dev_evaluator(dev: RetrievalData, recipe: TrainRecipe, engine: Engine) -> Any:
     from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 
     class DevEvaluator(SentenceEvaluator):
@@ -311,7 +317,7 @@ def _dev_evaluator(dev: RetrievalData, recipe: TrainRecipe) -> Any:
         ) -> dict[str, float]:
             training = model.training
             model.eval()
-            found = evaluate(model, dev, measures=[recipe.dev_measure])
+            found = evaluate(model, dev, measures=[recipe.dev_measure], engine=engine)
             model.train(training)
             figures = {
                 name: float(getattr(found, name) or 0.0)
