@@ -171,6 +171,7 @@ def _trainer(
             f'Training needs the package {error.name}, which is not installed: pip install "sembridge[train]"'
         ) from None
     from sentence_transformers.sparse_encoder.callbacks import SpladeRegularizerWeightSchedulerCallback
+    from transformers import PrinterCallback
 
     from sembridge.training.batches import PairTrainer
 
@@ -191,6 +192,7 @@ def _trainer(
         evaluator=_dev_evaluator(dev, recipe, dev_engine) if dev is not None else None,
         callbacks=[SpladeRegularizerWeightSchedulerCallback(loss, warmup_ratio=recipe.regularizer_warmup)],
     )
+    trainer.remove_callback(PrinterCallback)  # it prints every log to stdout, which is the results' alone
     for callback in _callbacks(encoder, data, recipe, facts, dev, alignment_folder, progress=progress):
         trainer.add_callback(callback)
     return trainer
@@ -386,7 +388,7 @@ def _memory_advice(recipe: TrainRecipe) -> Iterator[None]:
 
 
 def _checkpoint_folder(out: Path, *, resume: bool) -> Path:
-    folder = out.absolute().with_name(f"{out.absolute().name}.checkpoints")
+    folder = _checkpoints(out)
     exists = folder.exists() and any(folder.glob("checkpoint-*"))
     if resume and not exists:
         raise SembridgeError(f"Nothing to resume: {folder} holds no checkpoint; start without --resume.")
@@ -397,9 +399,22 @@ def _checkpoint_folder(out: Path, *, resume: bool) -> Path:
     return folder
 
 
+def has_checkpoint(out: str | Path) -> bool:
+    """Whether an interrupted training that was to write `out` can be resumed."""
+    return bool(_complete(_checkpoints(Path(out))))
+
+
+def _checkpoints(out: Path) -> Path:
+    return out.absolute().with_name(f"{out.absolute().name}.checkpoints")
+
+
+def _complete(folder: Path) -> list[Path]:
+    """The complete checkpoints; the trainer writes its state file last."""
+    return [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+
+
 def _last_checkpoint(folder: Path) -> str:
-    """The newest complete checkpoint; the trainer writes its state file last."""
-    complete = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    complete = _complete(folder)
     if not complete:
         raise SembridgeError(f"Nothing to resume: no checkpoint in {folder} is complete; delete it and start again.")
     return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2])))
