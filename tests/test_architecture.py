@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         " model_folder model_card beir_folder results table_formats charts",
         # parts of the operation
         "bridge hub loading initialization surgery extension alignment retrieval_data mteb_data runs lexical_overlap"
-        " health sparse_vectors corpus_cache fast_encoding corpus",
+        " health sparse_vectors corpus_cache fast_encoding corpus idf",
         # what a user asks for
         "language_transfer evaluation comparison evaluation_plan explain inspection search export tables figures"
         " encoding training",

@@ -31,11 +31,12 @@ from sembridge.export.collection import (
     quantized,
     read_queries,
 )
-from sembridge.export.idf import UNSEEN_WEIGHT, document_frequencies, export_idf
+from sembridge.export.idf import export_idf
 from sembridge.export.lucene import export_lucene
 from sembridge.export.pisa import export_pisa
 from sembridge.export.seismic import export_seismic
 from sembridge.export.token_keys import MAX_KEY_LENGTH, token_keys
+from sembridge.idf import UNSEEN_WEIGHT, document_frequencies
 from sembridge.loading import load_encoder
 from sembridge.runs import Run, exact_search
 
@@ -463,7 +464,7 @@ def test_idf_makes_an_inference_free_encoder_of_an_ordinary_one(encoder: SparseE
 
 
 def test_documents_are_counted_across_batches(encoder: SparseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sembridge.export.idf._BATCH_TEXTS", 2)
+    monkeypatch.setattr("sembridge.idf._BATCH_TEXTS", 2)
     n_tokens = len(encoder.tokenizer.get_vocab())
     n_documents, n_with = document_frequencies(encoder.tokenizer, ["home"] * 5 + ["tree"], n_tokens=n_tokens)
     assert (n_documents, n_with.sum()) == (6, 6)

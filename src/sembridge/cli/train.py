@@ -24,23 +24,36 @@ if TYPE_CHECKING:
 
 `sembridge train splade-ko mini/faq-ko tuned --split dev --steps 20 --batch-size 8`
 
+`sembridge train splade-ko corpus:passages.jsonl.gz tuned --distill bridge --bridge BAAI/bge-m3`
+
 `torchrun --nproc-per-node 4 -m sembridge.cli train splade-ko hub:PaDaS-Lab/webfaq:kor tuned`"""
 )
 def train(
     encoder: Annotated[str, typer.Argument(help="Sparse encoder to start from: a folder, a hub id or mini/NAME.")],
     data: Annotated[
-        str, typer.Argument(help="BEIR folder, file of pairs or triplets (jsonl, csv, tsv, parquet), or hub:NAME.")
+        str,
+        typer.Argument(
+            help="BEIR folder, file of pairs or triplets (jsonl, csv, tsv, parquet), hub:NAME, or corpus:PLACE for "
+            "text without labels."
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder to write; it must be new or empty.")],
+    also: Annotated[list[str] | None, typer.Option(help="More data; a batch holds pairs of one source.")] = None,
     split: Annotated[str, typer.Option(help="Split of DATA that is trained on.")] = "train",
     dev: Annotated[str | None, typer.Option(help="BEIR folder or mini/NAME; its best checkpoint is kept.")] = None,
     dev_split: Annotated[str, typer.Option(help="Split of the dev data.")] = "dev",
-    pairs: Annotated[int | None, typer.Option(min=1, help="Train on so many random pairs.")] = None,
+    pairs: Annotated[int | None, typer.Option(min=1, help="At most so many random pairs of each source.")] = None,
+    idf: Annotated[
+        str | None, typer.Option(help="Corpus: queries become inference-free, a token's weight is its IDF there.")
+    ] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pairs a step, over all processes.")] = None,
     gradient_cache: Annotated[int | None, typer.Option(help="Texts encoded at once, for large batches.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    static_learning_rate: Annotated[
+        float | None, typer.Option(help="Of inference-free query weights; 0: they stay as they are.")
+    ] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens a text while training.")] = None,
     document_weight: Annotated[float | None, typer.Option(help="FLOPS regulariser on documents.")] = None,
     query_weight: Annotated[float | None, typer.Option(help="FLOPS regulariser on queries.")] = None,
@@ -71,8 +84,9 @@ def train(
     """
     recipe = read_recipe(
         TrainRecipe, recipe_file, epochs=epochs, steps=steps, batch_size=batch_size, gradient_cache=gradient_cache,
-        learning_rate=learning_rate, max_length=max_length, document_weight=document_weight, query_weight=query_weight,
-        regularizer_warmup=regularizer_warmup, freeze_body_steps=freeze_body_steps, distill=distill, bf16=bf16,
+        learning_rate=learning_rate, static_learning_rate=static_learning_rate, max_length=max_length,
+        document_weight=document_weight, query_weight=query_weight, regularizer_warmup=regularizer_warmup,
+        freeze_body_steps=freeze_body_steps, distill=distill, bf16=bf16,
         combined_rows_factor=combined_rows_factor, hard_negatives=hard_negatives, dev_measure=dev_measure,
         eval_steps=eval_steps, patience=patience, seed=seed,
     )  # fmt: skip
@@ -81,12 +95,18 @@ def train(
     from sembridge.retrieval_data import load_retrieval_data
 
     quiet_loading()
-    pairs_read = training.load_training_data(data, split=split).sample(pairs, seed=recipe.seed)
+    sources = [
+        training.load_training_data(source, split=split, pairs=pairs, seed=recipe.seed)
+        for source in (data, *(also or ()))
+    ]
     dev_data = None if dev is None else load_retrieval_data(dev, split=dev_split)
     safety: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     start = loading.load_encoder(encoder, device=device, **safety)
+    if idf is not None:
+        texts = (passage.content for passage in training.stream_passages(idf))
+        start = training.inference_free_encoder(start, texts)
     result = training.train(
-        start, pairs_read, out, recipe=recipe, dev=dev_data, resume=resume, overwrite=overwrite,
+        start, training.joined(sources), out, recipe=recipe, dev=dev_data, resume=resume, overwrite=overwrite,
         bridge=None if bridge is None else loading.load_bridge(bridge, device=device, **safety),
         start_folder=encoder if Path(encoder).is_dir() else None, report_to=report_to or (),
         progress=sys.stderr.isatty() and not as_json and os.environ.get("RANK", "0") == "0",

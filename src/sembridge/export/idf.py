@@ -1,31 +1,23 @@
 """`idf.json`: the query side of inference-free models, a weight a token instead of a neural network.
 
-A query is tokenized and every token gets its weight (Geng et al., arXiv 2411.04403). The weights are those that an
-inference-free encoder has learned, or the IDF of the user's own corpus under the encoder's tokenizer.
+The weights are those that an inference-free encoder has learned, or the IDF of the user's own corpus under the
+encoder's tokenizer.
 """
 
 import json
 import logging
-import math
 from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sembridge.errors import SembridgeError
 from sembridge.export.collection import encoder_tokens
 from sembridge.export.manifest import Manifest, write_export
+from sembridge.idf import idf_weights
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
     from transformers import PreTrainedTokenizerBase
-
-UNSEEN_WEIGHT = 1.0  # what OpenSearch gives a token that is missing from the file; written out, so that readers agree
-
-_BATCH_TEXTS = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -62,16 +54,14 @@ def export_idf(
             weights = {token: weight for token, weight in zip(tokens, static or (), strict=True) if token}
             facts["weights"] = "of the encoder's query side"
         else:
-            n_documents, n_with = document_frequencies(encoder.tokenizer, documents, n_tokens=len(tokens))
-            if not n_documents:
-                raise SembridgeError("No document has a token of this tokenizer; give a corpus of its language.")
+            found = idf_weights(encoder.tokenizer, documents, n_tokens=len(tokens))
             special = set(encoder.tokenizer.all_special_ids)
             weights = {
-                token: _idf(n_documents, int(n_with[token_id]))
+                token: float(found.weights[token_id])
                 for token_id, token in enumerate(tokens)
                 if token and token_id not in special
             }
-            facts |= {"weights": "IDF of a corpus", "n_documents": n_documents, "n_seen": int((n_with > 0).sum())}
+            facts |= {"weights": "IDF of a corpus", "n_documents": found.n_documents, "n_seen": found.n_seen}
         (folder / "idf.json").write_text(json.dumps(weights, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
         encoder.tokenizer.save_pretrained(str(folder))
         facts["n_tokens"] = len(weights)
@@ -82,31 +72,6 @@ def export_idf(
     if manifest["n_tokens_opensearch_spells_otherwise"]:
         logger.warning("%s", _opensearch_note(manifest))
     return manifest
-
-
-def document_frequencies(
-    tokenizer: "PreTrainedTokenizerBase", documents: Iterable[str], *, n_tokens: int
-) -> tuple[int, NDArray[np.int64]]:
-    """The number of texts with any token, and (n_tokens,) in how many of them each token occurs.
-
-    Special tokens do not count; the unknown token is one.
-    """
-    n_documents, n_with = 0, np.zeros(n_tokens, dtype=np.int64)
-    special = set(tokenizer.all_special_ids)
-    remaining = iter(documents)
-    while batch := list(islice(remaining, _BATCH_TEXTS)):
-        encoded: list[list[int]] = tokenizer(
-            batch, add_special_tokens=False, truncation=False, return_attention_mask=False, verbose=False
-        )["input_ids"]
-        for ids in encoded:
-            distinct = list(set(ids) - special)
-            n_documents += bool(distinct)
-            n_with[distinct] += 1
-    return n_documents, n_with
-
-
-def _idf(n_documents: int, n_with: int) -> float:
-    return math.log(1 + (n_documents - n_with + 0.5) / (n_with + 0.5)) if n_with else UNSEEN_WEIGHT
 
 
 def _static_weights(encoder: "SparseEncoder") -> list[float] | None:

@@ -23,6 +23,11 @@ class TrainRecipe(Recipe):
         default=None, ge=1, description="texts encoded at once: large batches in little memory, at half the speed"
     )
     learning_rate: float = Field(default=2e-5, gt=0.0)
+    static_learning_rate: float | None = Field(
+        default=None,
+        ge=0.0,
+        description="of an inference-free encoder's query weights; 0: they stay; None: frozen ones stay, others 1e-3",
+    )
     warmup: float = Field(default=0.1, ge=0.0, lt=1.0, description="share of the steps")
     max_length: int | None = Field(default=None, ge=8, description="tokens a text while training; None: the encoder's")
     document_weight: float = Field(default=3e-5, ge=0.0, description="of the FLOPS regulariser on documents")
@@ -46,5 +51,8 @@ class TrainRecipe(Recipe):
     dev_measure: str = "nDCG@10"
     eval_steps: int | None = Field(default=None, ge=1, description="steps between evaluations; None: ten in all")
     patience: int | None = Field(default=None, ge=1, description="evaluations without gain before training stops")
+    collapse: Literal["stop", "warn"] = Field(
+        default="stop", description="what the guards do; warn trains on, for comparing starts that may collapse"
+    )
     bf16: Literal["auto", "yes", "no"] = Field(default="auto", description="auto: where the processor computes in it")
     seed: int = Field(default=0, ge=0, lt=2**31)

@@ -1,5 +1,6 @@
 """What a batch is trained on: no false negatives in it, and losses that are the same over one process or several."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,24 +22,30 @@ class Teacher(Protocol):
 
 
 class RelevantAwareBatchSampler(NoDuplicatesBatchSampler):
-    """Batches in which no text occurs twice and no document is relevant to another row's query.
+    """Batches of one source in which no text occurs twice and no document is relevant to another row's query.
 
     A row brings its query, its documents and every other relevant document of its query; two rows that share one of
-    these never meet in a batch.
+    these never meet in a batch. Negatives of a query's own source are hard; of another they would often be trivial.
+    Sources too small for a batch count as one.
     """
 
     def __init__(self, dataset: Any, data: TrainingData, **settings: Any) -> None:
         super().__init__(dataset, **settings)
-        self.texts = [
-            {query, document, *negatives, *data.relevant[query]}
-            for query, document, negatives in zip(data.queries, data.documents, data.negatives, strict=True)
+        sizes = Counter(data.sources)
+        sources = [source if sizes[source] >= self.batch_size else -1 for source in data.sources]
+        self.rows: list[set[int | str]] = [
+            {source, query, document, *negatives, *data.relevant[query]}
+            for source, query, document, negatives in zip(
+                sources, data.queries, data.documents, data.negatives, strict=True
+            )
         ]
 
     def _iter_one_pass(self, get_sample_values: object, has_overlap: object) -> Iterator[list[int]]:
-        def meet(texts: set[str], batch_texts: set[str]) -> bool:
-            return not texts.isdisjoint(batch_texts)
+        def meet(row: set[int | str], batch: set[int | str]) -> bool:
+            """Whether a text is in both, or the sources, the only numbers, differ."""
+            return bool(batch) and {type(shared) for shared in row & batch} != {int}
 
-        yield from super()._iter_one_pass(self.texts.__getitem__, meet)
+        yield from super()._iter_one_pass(self.rows.__getitem__, meet)
 
 
 class PairTrainer(SparseEncoderTrainer):

@@ -1,7 +1,7 @@
 """Training data: query-document pairs, with hard negatives where there are some.
 
-From a BEIR folder (`qrels/train.tsv`), a file of pairs or triplets (JSONL, CSV, TSV, Parquet; gzipped too), or a
-dataset of the Hugging Face hub (`hub:NAME[:SUBSET]`).
+From a BEIR folder (`qrels/train.tsv`), a file of pairs or triplets (JSONL, CSV, TSV, Parquet; gzipped too), a dataset
+of the Hugging Face hub (`hub:NAME[:SUBSET]`), or text without labels (`corpus:PLACE`), of which pairs are made.
 """
 
 import random
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sembridge.errors import SembridgeError
 from sembridge.retrieval_data import load_retrieval_data
 from sembridge.runs import Run, ranked
+from sembridge.training.pseudo_queries import MAX_PAIRS, pseudo_pairs, stream_passages
 
 if TYPE_CHECKING:
     import pyarrow
@@ -34,6 +35,7 @@ class TrainingData:
         queries, documents: of equal length; row i is a relevant pair.
         negatives: for every row the same number of documents that do not answer its query; empty lists without any.
         relevant: query text -> all its relevant document texts, which must never serve as its negatives.
+        sources: a number for every row, the same for rows of one source; a batch holds rows of one.
     """
 
     name: str
@@ -41,6 +43,7 @@ class TrainingData:
     documents: list[str]
     negatives: list[list[str]]
     relevant: dict[str, frozenset[str]]
+    sources: list[int]
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -57,12 +60,16 @@ class TrainingData:
         if size is None or size >= len(self):
             return self
         rows = sorted(random.Random(seed).sample(range(len(self)), size))
+        chosen = self._chosen(rows, [self.negatives[row] for row in rows])
+        return replace(chosen, name=f"{self.name} ({size} pairs, seed {seed})")
+
+    def _chosen(self, rows: Sequence[int], negatives: list[list[str]]) -> "TrainingData":
         return replace(
             self,
-            name=f"{self.name} ({size} pairs, seed {seed})",
             queries=[self.queries[row] for row in rows],
             documents=[self.documents[row] for row in rows],
-            negatives=[self.negatives[row] for row in rows],
+            negatives=negatives,
+            sources=[self.sources[row] for row in rows],
         )
 
     def with_negatives(self, run: Run, document_ids: dict[str, str], n_negatives: int) -> "TrainingData":
@@ -83,20 +90,41 @@ class TrainingData:
             raise SembridgeError(
                 f"{self.name}: no query has {n_negatives} documents that are not relevant; lower n_negatives."
             )
-        return replace(
-            self,
-            queries=[self.queries[row] for row in kept],
-            documents=[self.documents[row] for row in kept],
-            negatives=negatives,
-        )
+        return self._chosen(kept, negatives)
 
 
-def load_training_data(name: str | Path, *, split: str = "train", trust_remote_code: bool = False) -> TrainingData:
-    """The training data at a BEIR folder, in a file, or on the hub as `hub:NAME[:SUBSET]`.
+def load_training_data(
+    name: str | Path,
+    *,
+    split: str = "train",
+    pairs: int | None = None,
+    seed: int = 0,
+    trust_remote_code: bool = False,
+) -> TrainingData:
+    """The training data at a BEIR folder, in a file, on the hub (`hub:NAME[:SUBSET]`) or made of text (`corpus:PLACE`).
+
+    Args:
+        split: of a BEIR folder or a dataset of the hub.
+        pairs: at most so many of them, drawn by `seed`. Of text that is 100,000 where nothing is said, and any number
+            of passages is read in the memory of the pairs.
 
     Raises:
         SembridgeError: nothing there, an unknown layout, texts that are no text, or no pair at all.
     """
+    if str(name).startswith("corpus:"):
+        return _from_corpus(str(name), pairs or MAX_PAIRS, seed)
+    return _labelled(name, split).sample(pairs, seed=seed)
+
+
+def _from_corpus(name: str, n_pairs: int, seed: int) -> TrainingData:
+    passages = stream_passages(name.removeprefix("corpus:"))
+    short = (replace(passage, text=passage.text[:MAX_CHARACTERS]) for passage in passages)
+    found = pseudo_pairs(short, name=name, n_pairs=n_pairs, seed=seed)
+    named = f"{name} (pseudo queries, seed {seed})"
+    return pairs_data(named, [pair.query for pair in found], [pair.document for pair in found])
+
+
+def _labelled(name: str | Path, split: str) -> TrainingData:
     if str(name).startswith("hub:"):
         return _from_hub(str(name), split)
     path = Path(name)
@@ -105,7 +133,7 @@ def load_training_data(name: str | Path, *, split: str = "train", trust_remote_c
     if not path.is_dir() and not str(name).startswith(("mini/", "mteb:")):
         raise SembridgeError(
             f"No training data at {str(name)!r}: expected a BEIR folder with qrels/{split}.tsv, a file of pairs "
-            f"({', '.join(FILE_KINDS)}, also .gz) or hub:NAME[:SUBSET]."
+            f"({', '.join(FILE_KINDS)}, also .gz), hub:NAME[:SUBSET], or corpus:PLACE for text without labels."
         )
     data = load_retrieval_data(name, split=split)
     pairs = [
@@ -139,11 +167,14 @@ def pairs_data(
         documents=columns[1],
         negatives=[_checked(name, row) for row in negatives] if negatives else [[] for _ in queries],
         relevant={query: frozenset(texts) for query, texts in relevant.items()},
+        sources=[0] * len(queries),
     )
 
 
 def joined(parts: Sequence[TrainingData]) -> TrainingData:
-    """The rows of all parts, one part after the other; a query of several parts has the relevant documents of all.
+    """The rows of all parts, one part after the other, each a source of its own.
+
+    A query of several parts has the relevant documents of all.
 
     Raises:
         SembridgeError: no part, or parts with different numbers of hard negatives.
@@ -152,7 +183,9 @@ def joined(parts: Sequence[TrainingData]) -> TrainingData:
         raise SembridgeError("No training data given; name at least one data set.")
     if len({len(row) for part in parts for row in part.negatives}) > 1:
         names = ", ".join(part.name for part in parts)
-        raise SembridgeError(f"{names}: rows with and without negatives cannot be trained on together.")
+        raise SembridgeError(
+            f"{names}: rows with and without negatives cannot be trained on together; give data of one kind."
+        )
     relevant: dict[str, frozenset[str]] = {}
     for part in parts:
         for query, texts in part.relevant.items():
@@ -163,6 +196,7 @@ def joined(parts: Sequence[TrainingData]) -> TrainingData:
         documents=[document for part in parts for document in part.documents],
         negatives=[row for part in parts for row in part.negatives],
         relevant=relevant,
+        sources=[number for number, part in enumerate(parts) for _ in range(len(part))],
     )
 
 

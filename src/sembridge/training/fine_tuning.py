@@ -5,9 +5,11 @@ negatives, the bridge as a teacher, the guards, and a folder that continues afte
 """
 
 import json
+import logging
 import math
 import os
 import platform
+import re
 import shutil
 import types
 from collections.abc import Iterator, Sequence
@@ -40,12 +42,16 @@ if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder, SparseEncoderTrainer
     from transformers import TrainerCallback
 
+logger = logging.getLogger(__name__)
+
 CURVE_FILE, TRAINING_FILE, RECIPE_FILE, REPORT_FILE = (
     "curve.jsonl", "training.json", "train_recipe.yaml", "report.json",
 )  # fmt: skip
 N_PROBE = 32  # texts the guards encode
 N_EVALUATIONS = 10
 N_CANDIDATES = 50  # documents a query that hard negatives are chosen from
+STATIC_LEARNING_RATE = 1e-3  # weights of several units, which a body's rate would not move
+TRACKER_PACKAGES = {"azure_ml": "azureml-mlflow", "flyte": "flytekit"}  # the others are named as their package
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +92,14 @@ def train(
 
     Checkpoints are kept in the folder `OUT.checkpoints` while it runs; `resume` continues from the last one, on a CPU
     with the same weights as a run that was never interrupted. `encoder` itself is changed. With `dev` the checkpoint
-    with the best dev measure is the result, and the curve begins with the untrained encoder's.
+    with the best dev measure is the result, and the curve begins with the untrained encoder's. Weights in half
+    precision become float32 first: a small step would vanish in them.
 
     Args:
         start_folder: where `encoder` came from; its alignment and transfer report are carried over.
         bridge: the teacher, for `recipe.distill`.
         dev_engine: how the dev data is encoded, as in `evaluate`.
+        report_to: trackers that are installed, by their names in transformers; TensorBoard's files are in `OUT.runs`.
 
     Raises:
         SembridgeError: the encoder is none that can be trained, a package is missing, or the data does not fit.
@@ -100,6 +108,7 @@ def train(
     recipe, out = recipe or TrainRecipe(), Path(out)
     check_output_folder(out, overwrite=overwrite)
     facts = check_source_encoder(encoder)
+    _check_trackers(report_to)
     checkpoints = _checkpoint_folder(out, resume=resume)
     if recipe.distill == "bridge" and bridge is None:
         raise SembridgeError("Distillation needs the bridge as a teacher; give --bridge, e.g. BAAI/bge-m3.")
@@ -110,12 +119,13 @@ def train(
             f"{data.name} has {len(data)} pairs and --batch-size is {recipe.batch_size}: lower the batch size."
         )
     teacher = _Teacher(bridge, data, recipe, cache_folder) if recipe.distill == "bridge" and bridge else None
+    encoder.float()
     trainer = _trainer(
         encoder, data, recipe, facts, checkpoints, dev=dev, teacher=teacher, report_to=report_to, progress=progress,
         alignment_folder=None if start_folder is None else Path(start_folder), dev_engine=dev_engine, resume=resume,
     )  # fmt: skip
     last = _last_checkpoint(checkpoints) if resume else None
-    with maximum_before_activation(encoder), _memory_advice(recipe):
+    with _texts_cut(encoder, recipe.max_length), maximum_before_activation(encoder), _memory_advice(recipe):
         trainer.train(resume_from_checkpoint=last)
     training = Training(encoder.eval(), _curve(trainer), trainer.state.global_step, len(data), recipe)
     if trainer.is_world_process_zero():
@@ -172,21 +182,24 @@ def _trainer(
         ) from None
     from sentence_transformers.sparse_encoder.callbacks import SpladeRegularizerWeightSchedulerCallback
     from transformers import PrinterCallback
+    from transformers.integrations import TensorBoardCallback
 
     from sembridge.training.batches import PairTrainer
 
     torch.manual_seed(recipe.seed)
-    if recipe.max_length is not None:
-        encoder.max_seq_length = min(recipe.max_length, encoder.max_seq_length or recipe.max_length)
     columns: dict[str, list[Any]] = dict(data.columns)
     if teacher is not None:
         columns["label"] = list(range(len(data)))  # tells the loss which rows of the teacher's vectors a batch holds
     n_steps = recipe.steps or max(1, round(recipe.epochs * (len(data) // recipe.batch_size)))
     loss = _loss(encoder, recipe, teacher, inference_free="query" in _routes(encoder))
+    arguments = _arguments(
+        encoder, recipe, checkpoints, n_steps, dev=dev, report_to=report_to, resume=resume,
+        static_rates=_set_static_weights(encoder, recipe),
+    )  # fmt: skip
     trainer = PairTrainer(
         data,
         model=encoder,
-        args=_arguments(encoder, recipe, checkpoints, n_steps, dev=dev, report_to=report_to, resume=resume),
+        args=arguments,
         train_dataset=Dataset.from_dict(columns),
         loss=loss,
         evaluator=_dev_evaluator(dev, recipe, dev_engine) if dev is not None else None,
@@ -195,6 +208,9 @@ def _trainer(
     trainer.remove_callback(PrinterCallback)  # it prints every log to stdout, which is the results' alone
     for callback in _callbacks(encoder, data, recipe, facts, dev, alignment_folder, progress=progress):
         trainer.add_callback(callback)
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback):  # whose own place is deleted with the checkpoints
+            callback.logging_dir = callback.logging_dir or str(checkpoints.with_suffix(".runs"))
     return trainer
 
 
@@ -213,7 +229,8 @@ def _callbacks(
     from sembridge.training.guards import Guards, ProgressBar, RowFactor, RowsFirst
 
     stride = max(1, len(data) // N_PROBE)
-    yield Guards(encoder, data.queries[::stride][:N_PROBE], data.documents[::stride][:N_PROBE])
+    probe = data.queries[::stride][:N_PROBE], data.documents[::stride][:N_PROBE]
+    yield Guards(encoder, *probe, only_warn=recipe.collapse == "warn")
     if recipe.freeze_body_steps:
         yield RowsFirst(encoder, facts.n_rows, recipe.freeze_body_steps)
     if recipe.combined_rows_factor != 1.0:
@@ -268,6 +285,7 @@ def _arguments(
     dev: RetrievalData | None,
     report_to: Sequence[str],
     resume: bool,
+    static_rates: dict[str, float],
 ) -> Any:
     from sentence_transformers import SparseEncoderTrainingArguments
 
@@ -286,7 +304,7 @@ def _arguments(
         report_to=list(report_to) or "none", disable_tqdm=True,
         # One sampler for all processes, its batches split among them: no false negative across processes either.
         accelerator_config={"split_batches": True}, ddp_backend="gloo" if on_cpu and several else None,
-        router_mapping=router if _routes(encoder) else {},
+        router_mapping=router if _routes(encoder) else {}, learning_rate_mapping=static_rates,
     )  # fmt: skip
 
 
@@ -294,6 +312,22 @@ def _routes(encoder: "SparseEncoder") -> tuple[str, ...]:
     """Names of the encoder's routes; none for an encoder that treats queries and documents alike."""
     sub_modules = getattr(encoder[0], "sub_modules", {})
     return tuple(sub_modules)
+
+
+def _set_static_weights(encoder: "SparseEncoder", recipe: TrainRecipe) -> dict[str, float]:
+    """Static query weights become frozen or not; the learning rate of each that is not, by a pattern of its name."""
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
+
+    rates = {}
+    for name, module in encoder.named_modules():
+        if isinstance(module, SparseStaticEmbedding):
+            given = recipe.static_learning_rate
+            rate = (0.0 if module.frozen else STATIC_LEARNING_RATE) if given is None else given
+            module.frozen = rate == 0
+            module.weight.requires_grad_(rate > 0)
+            if rate > 0:
+                rates[rf"{re.escape(name)}\.weight$"] = rate
+    return rates
 
 
 def _bf16(recipe: TrainRecipe, *, on_cpu: bool) -> bool:
@@ -348,6 +382,23 @@ class _Teacher:
 
 
 @contextmanager
+def _texts_cut(encoder: "SparseEncoder", max_length: int | None) -> Iterator[None]:
+    """Inside, texts are cut at `max_length` tokens; the encoder that is saved afterwards reads as far as before."""
+    lengths = {
+        id(module.tokenizer): (module.tokenizer, module.tokenizer.model_max_length)
+        for module in encoder.modules()
+        if hasattr(module, "tokenizer") and module is not encoder
+    }.values()
+    for tokenizer, length in lengths:
+        tokenizer.model_max_length = min(length, max_length or length)
+    try:
+        yield
+    finally:
+        for tokenizer, length in lengths:
+            tokenizer.model_max_length = length
+
+
+@contextmanager
 def maximum_before_activation(encoder: "SparseEncoder") -> Iterator[None]:
     """Inside, pooling takes the maximum before relu and log1p: the same vectors, an eighth of the memory traffic."""
     from sentence_transformers.sparse_encoder.modules import SpladePooling
@@ -385,6 +436,22 @@ def _memory_advice(recipe: TrainRecipe) -> Iterator[None]:
                 f"--gradient-cache {max(1, recipe.batch_size // 4)}, which keeps the large batch."
             ) from error
         raise
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    from transformers.integrations.integration_utils import (
+        INTEGRATION_TO_CALLBACK,
+        get_available_reporting_integrations,
+    )
+
+    for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            raise SembridgeError(
+                f"--report-to {name}: no tracker of this name; expected one of {', '.join(INTEGRATION_TO_CALLBACK)}."
+            )
+        if name not in get_available_reporting_integrations():
+            package = TRACKER_PACKAGES.get(name, name.replace("_", "-"))
+            raise SembridgeError(f"--report-to {name} needs a package that is not installed: pip install {package}")
 
 
 def _checkpoint_folder(out: Path, *, resume: bool) -> Path:
