@@ -341,19 +341,39 @@ def test_a_word_without_tokens_says_why(grid_by_name: dict[str, Table]) -> None:
     assert ("mini/splade-en", "multivariate", "no weights: drawn") in grid_by_name["words"].groups[0].rows
 
 
-def test_steps_to_the_target_are_the_first_step_at_95_percent_of_the_best(tmp_path: Path) -> None:
-    cells = [f"e/ko/{method}/fine-tuned/{seed}" for method in ("mean", "sembridge-default") for seed in (0, 1)]
-    dev = ((0.1, 0.2, 0.3), (0.1, 0.2, 0.39), (0.2, 0.38, 0.4), (0.2, 0.3, 0.39))
+def test_steps_to_the_targets_are_the_first_step_that_reached_them(tmp_path: Path) -> None:
+    cells = [f"e/ko/{method}/fine-tuned/{seed}" for method in ("random", "sembridge-default") for seed in (0, 1)]
+    dev = ((0.1, 0.2, 0.3), (0.1, 0.25, 0.2), (0.2, 0.38, 0.4), (0.3, 0.3, 0.39))
     curves = {
         name: [*({"step": 10 * i, "loss": 1.0, "nDCG@10": value} for i, value in enumerate(values)), {"step": 25}]
         for name, values in zip(cells, dev, strict=True)
     }  # fmt: skip
     table = tables_of(tmp_path, [row(name, "a") for name in cells], curves=curves)["steps-to-target"]
-    assert table.groups[0].title == "mini/e, ko, target .380"
+    assert table.groups[0].title == "mini/e, ko: random's last .250, 95% of the best .380"
+
+    def near(*values: float) -> tuple[Number, ...]:
+        return tuple(Number(pytest.approx(value)) for value in values)
+
     assert table.groups[0].rows == (
-        ("mean", Number(20.0, 0), "1 of 2", Number(pytest.approx(0.1)), Number(pytest.approx(0.345))),
-        ("sembridge-default", Number(15.0, 0), "2 of 2", Number(pytest.approx(0.2)), Number(pytest.approx(0.395))),
+        ("random", Number(15.0, 0), "2 of 2", Number(None, 0), "0 of 2", *near(0.1, 0.25, 0.275)),
+        ("sembridge-default", Number(5.0, 0), "2 of 2", Number(15.0, 0), "2 of 2", *near(0.25, 0.395, 0.395)),
     )
+
+
+def test_without_random_rows_there_is_one_target_only(tmp_path: Path) -> None:
+    name = "e/ko/mean/fine-tuned/0"
+    curves = {name: [{"step": 10 * i, "loss": 1.0, "nDCG@10": value} for i, value in enumerate((0.1, 0.2))]}
+    table = tables_of(tmp_path, [row(name, "a")], curves=curves)["steps-to-target"]
+    assert table.groups[0].title == "mini/e, ko: 95% of the best .190"
+    assert table.groups[0].rows[0][:5] == ("mean", Number(None, 0), DASH, Number(10.0, 0), "1 of 1")
+
+
+def test_the_fine_tuned_tables_have_what_nothing_trains_beside_them(tmp_path: Path) -> None:
+    names = ("any/ko/bm25-tokens/zero-shot", "e/ko/english/zero-shot", "e/ko/mean/zero-shot", "e/ko/mean/fine-tuned/0")
+    table = tables_of(tmp_path, [row(name, "a") for name in names])["fine-tuned"]
+    assert [str(cells[0]) for group in table.groups for cells in group.rows] == [
+        "bm25-tokens", "english, mini/e", "mean",
+    ]  # fmt: skip
 
 
 def test_stages_have_tables_of_their_own_and_absent_ones_none(grid_by_name: dict[str, Table], tmp_path: Path) -> None:

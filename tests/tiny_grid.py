@@ -25,7 +25,8 @@ def write_tiny_grid(folder: Path) -> Path:
     _write_texts(data / "corpus.jsonl", "d", DOCUMENTS)
     _write_texts(data / "queries.jsonl", "q", QUERIES)
     lines = [f"q{number}\td{number}\t1\n" for number in range(len(QUERIES))]
-    (data / "qrels" / "test.tsv").write_text("".join(lines), encoding="utf-8")
+    for split in ("train", "dev", "test"):  # what a training learns here can be seen
+        (data / "qrels" / f"{split}.tsv").write_text("".join(lines), encoding="utf-8")
     (folder / "grid.yaml").write_text(yaml.safe_dump(settings(folder), allow_unicode=True), encoding="utf-8")
     return folder
 
@@ -47,6 +48,24 @@ def settings(folder: Path, **changes: Any) -> dict[str, Any]:
         "measures": ["nDCG@10"],
         **changes,
     }
+
+
+def trained_settings(folder: Path, **changes: Any) -> dict[str, Any]:
+    """As `settings`, with stage fine-tuned of two methods, `mean` with one seed only."""
+    language = {
+        "target_tokenizer": str(folder / "tokenizer"),
+        "test_sets": ["school/ko"],
+        "training_sets": ["school/ko"],
+        "dev_set": "school/ko",
+    }
+    training = {"steps": 20, "batch_size": 3, "learning_rate": 1e-3, "eval_steps": 5, "bf16": "no", "collapse": "warn"}
+    own = {
+        "languages": {"ko": language},
+        "stages": ["zero-shot", "fine-tuned"],
+        "fine_tuning": {"settings": training, "methods": ["default", "mean"], "once": ["mean"]},
+        "hybrids": ["default"],
+    }
+    return settings(folder, **{**own, **changes})
 
 
 def _write_texts(path: Path, prefix: str, texts: Sequence[str]) -> None:

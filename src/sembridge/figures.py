@@ -22,8 +22,10 @@ from sembridge.charts import (
 )
 from sembridge.output import write_file
 from sembridge.results import (
+    FINE_TUNED,
     GAUSSIANS,
     MEASURE,
+    ZERO_SHOT,
     CurvePoint,
     Mean,
     ResultRow,
@@ -74,12 +76,12 @@ def write_figures(results: Results, folder: Path) -> list[Path]:
 
 def zero_shot_bars(results: Results) -> str:
     """Bars of nDCG@10 for every language and method with 95 % intervals; empty without zero-shot rows."""
-    return _score_bars(results, "zero-shot")
+    return _score_bars(results, ZERO_SHOT)
 
 
 def fine_tuned_bars(results: Results) -> str:
     """As `zero_shot_bars`, of the fine-tuned encoders; empty before fine-tuning."""
-    return _score_bars(results, "fine-tuned")
+    return _score_bars(results, FINE_TUNED)
 
 
 def _score_bars(results: Results, stage: str) -> str:
@@ -260,7 +262,7 @@ def _apart(ticks: Sequence[float], scale: Scale) -> list[float]:
 
 def cost_scatter(results: Results) -> str:
     """The FLOPS statistic against nDCG@10, a point a method; empty where no encoder was measured."""
-    rows = results.table_rows("zero-shot")
+    rows = results.table_rows(ZERO_SHOT)
     points = {encoder: found for encoder in _encoders(rows) if (found := _cost_points(rows, encoder))}
     if not points:
         return ""
@@ -312,7 +314,7 @@ def _best_bm25(rows: Sequence[ResultRow]) -> list[tuple[str, float]]:
 
 def overlap_gain(results: Results) -> str:
     """Lexical overlap of every set against what sembridge-default gains over the better Gaussian there; or empty."""
-    rows = results.table_rows("zero-shot")
+    rows = results.table_rows(ZERO_SHOT)
     gains = {encoder: found for encoder in _encoders(rows) if (found := _gains(results, rows, encoder))}
     if not gains:
         return ""

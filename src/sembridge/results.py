@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sembridge.errors import SembridgeError
 
 MEASURE = "nDCG@10"
+ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
 GAUSSIANS = ("univariate", "multivariate")
 METHODS = (  # order of the rows: reference, baselines as in the paper, sembridge last
     *("bm25-words", "bm25-tokens", "english", "random", "mean", *GAUSSIANS, "focus", "ofa", "wechsel"),
@@ -44,7 +45,7 @@ class ResultRow(_Record):
     source_encoder: str | None = None
     language: str
     method: str
-    stage: str = "zero-shot"
+    stage: str = ZERO_SHOT
     seed: int | None = None
     alpha: float | None = None
     data: str
@@ -112,6 +113,11 @@ class System:
         return self.method.startswith(("bm25", "hybrid")) or self.method == "english"
 
     @property
+    def is_untrained(self) -> bool:
+        """Whether it is the same at every stage: BM25, or the untouched source encoder."""
+        return self.method.startswith("bm25") or self.method == "english"
+
+    @property
     def is_baseline(self) -> bool:
         """Whether it is a transfer by another method than sembridge."""
         return not self.is_reference and not self.method.startswith("sembridge")
@@ -137,11 +143,14 @@ class Results:
 
     def stages(self) -> list[str]:
         """The stages that were run, zero-shot first."""
-        return sorted({row.stage for row in self.rows}, key=lambda stage: (stage != "zero-shot", stage))
+        return sorted({row.stage for row in self.rows}, key=lambda stage: (stage != ZERO_SHOT, stage))
 
     def table_rows(self, stage: str) -> list[ResultRow]:
-        """The rows of one stage without those that exist for the alpha sweep only."""
-        return [row for row in self.rows if row.stage == stage and not is_sweep(row.method)]
+        """The rows of one stage and the references that nothing trains; none of the alpha sweep's own."""
+        own = [row for row in self.rows if row.stage == stage and not is_sweep(row.method)]
+        if not own or stage == ZERO_SHOT:
+            return own
+        return [row for row in self.rows if row.stage == ZERO_SHOT and row.system.is_untrained] + own
 
 
 @dataclass(frozen=True)
@@ -313,13 +322,13 @@ def sweep_rows(results: Results) -> dict[System, dict[float, list[ResultRow]]]:
     """Swept system -> alpha, rising -> zero-shot rows; those of its own alpha are the method's, with the same seeds."""
     found: dict[System, dict[float, list[ResultRow]]] = {}
     for row in results.rows:
-        if is_sweep(row.method) and row.alpha is not None and row.stage == "zero-shot":
+        if is_sweep(row.method) and row.alpha is not None and row.stage == ZERO_SHOT:
             system = System(row.source_encoder, sweep_family(row.method))
             found.setdefault(system, {}).setdefault(row.alpha, []).append(row)
     for system, by_alpha in found.items():
         sets = {row.data for rows in by_alpha.values() for row in rows}
         seeds = {row.seed for rows in by_alpha.values() for row in rows}
-        of_method = [row for row in results.table_rows("zero-shot") if row.system == system and row.data in sets]
+        of_method = [row for row in results.table_rows(ZERO_SHOT) if row.system == system and row.data in sets]
         own = [row for row in of_method if row.seed in seeds]
         for alpha in {row.alpha for row in own if row.alpha is not None} - by_alpha.keys():
             by_alpha[alpha] = [row for row in own if row.alpha == alpha]

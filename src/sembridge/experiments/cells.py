@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sembridge.errors import SembridgeError
-from sembridge.recipes import AlphaSweep, GridRecipe, TransferRecipe, draws, short_name
+from sembridge.recipes import AlphaSweep, DataSet, GridRecipe, TrainRecipe, TransferRecipe, draws, short_name
+from sembridge.results import FINE_TUNED, ZERO_SHOT
 
 FORMAT = 1  # raise it when results of finished cells must not be read any more
 
@@ -20,7 +21,8 @@ class Cell:
         method: a method of the recipe, METHOD-alpha-ALPHA, hybrid-METHOD, bm25-words, bm25-tokens, or english.
         base: the recipe's method behind `method`; None for a reference.
         source_encoder: None where no encoder takes part (BM25).
-        seed: None where nothing is drawn as a rule.
+        stage: "zero-shot" for references too, which nothing trains.
+        seed: None where nothing is drawn as a rule; a training always draws the order of its pairs.
         alpha: the entmax exponent; None where there is none.
         swept: alpha replaces that of the recipe's method.
         with_hybrid: its run is also fused with BM25 over tokens, which gives the cell `hybrid`.
@@ -69,6 +71,16 @@ class Cell:
             overrides |= {"alpha": self.alpha, **self._sweep_budget(recipe)}
         return recipe.transfer_recipe(self.base, self.language, roots=roots, **overrides)
 
+    @property
+    def is_trained(self) -> bool:
+        return self.stage == FINE_TUNED
+
+    def train_recipe(self, recipe: GridRecipe) -> TrainRecipe | None:
+        """The settings of the cell's training; None where nothing is trained."""
+        if self.base is None or not self.is_trained:
+            return None
+        return recipe.train_recipe(self.base, seed=self.seed or 0)
+
     def _sweep_budget(self, recipe: GridRecipe) -> dict[str, int]:
         """The memory budget that the recipe gives to the sweep; empty leaves the method's own."""
         of_method = [sweep for sweep in recipe.alpha_sweeps if sweep.method == self.base and self.alpha in sweep.alphas]
@@ -77,43 +89,46 @@ class Cell:
 
 
 def grid_cells(recipe: GridRecipe) -> list[Cell]:
-    """Every cell of the recipe, in its order; those of one language and source encoder beside each other.
-
-    Raises:
-        SembridgeError: the recipe asks for the fine-tuned stage.
-    """
-    if "fine-tuned" in recipe.stages:
-        raise SembridgeError(
-            "Stage fine-tuned cannot be computed yet: sembridge has no training. Leave `stages: [zero-shot]`."
-        )
+    """Every cell of the recipe, in its order; those of one stage, language and source encoder beside each other."""
+    references = [cell for language in recipe.languages for cell in _references(recipe, language)]
     cells = [cell for stage in recipe.stages for language in recipe.languages for cell in _of(recipe, language, stage)]
-    return list(dict.fromkeys(cells))  # a repeated alpha
+    return list(dict.fromkeys([*references, *cells]))  # a repeated alpha
+
+
+def _references(recipe: GridRecipe, language: str) -> Iterator[Cell]:
+    for reference in recipe.references:
+        for source_encoder in recipe.source_encoders if reference == "english" else (None,):
+            yield Cell(source_encoder, language, reference, ZERO_SHOT)
 
 
 def _of(recipe: GridRecipe, language: str, stage: str) -> Iterator[Cell]:
-    for reference in recipe.references:
-        if reference != "english":
-            yield Cell(None, language, reference, stage)
     for source_encoder in recipe.source_encoders:
-        if "english" in recipe.references:
-            yield Cell(source_encoder, language, "english", stage)
         for method in recipe.methods:
             yield from _of_method(recipe, source_encoder, language, stage, method)
         for sweep in recipe.alpha_sweeps:
-            if _takes_part(sweep, source_encoder, language):
-                yield from _of_sweep(recipe, source_encoder, language, stage, sweep)
+            if stage == ZERO_SHOT and _takes_part(sweep, source_encoder, language):
+                yield from _of_sweep(recipe, source_encoder, language, sweep)
 
 
 def _of_method(recipe: GridRecipe, source_encoder: str, language: str, stage: str, method: str) -> Iterator[Cell]:
     settings = recipe.transfer_recipe(method, language)
-    for seed in recipe.seeds if draws(settings) else (None,):
+    for seed in _seeds(recipe, method, settings, stage):
         yield Cell(
             source_encoder, language, method, stage, seed,
             base=method, alpha=_alpha(settings), with_hybrid=method in recipe.hybrids,
         )  # fmt: skip
 
 
-def _of_sweep(recipe: GridRecipe, source_encoder: str, language: str, stage: str, sweep: AlphaSweep) -> Iterator[Cell]:
+def _seeds(recipe: GridRecipe, method: str, settings: TransferRecipe, stage: str) -> tuple[int | None, ...]:
+    if stage == ZERO_SHOT:
+        return recipe.seeds if draws(settings) else (None,)
+    trained = recipe.fine_tuning.methods
+    if trained is not None and method not in trained:
+        return ()
+    return recipe.seeds[:1] if method in recipe.fine_tuning.once else recipe.seeds
+
+
+def _of_sweep(recipe: GridRecipe, source_encoder: str, language: str, sweep: AlphaSweep) -> Iterator[Cell]:
     own_alpha = _alpha(recipe.transfer_recipe(sweep.method, language))
     for alpha in sweep.alphas:
         settings = recipe.transfer_recipe(sweep.method, language, alpha=alpha)
@@ -121,7 +136,7 @@ def _of_sweep(recipe: GridRecipe, source_encoder: str, language: str, stage: str
             if alpha == own_alpha and (seed is None or seed in recipe.seeds):
                 continue  # the method's own cell, which the tables of the sweep take
             method = f"{sweep.method}-alpha-{alpha:g}"
-            yield Cell(source_encoder, language, method, stage, seed, base=sweep.method, alpha=alpha, swept=True)
+            yield Cell(source_encoder, language, method, ZERO_SHOT, seed, base=sweep.method, alpha=alpha, swept=True)
 
 
 def _takes_part(sweep: AlphaSweep, source_encoder: str, language: str) -> bool:
@@ -172,12 +187,31 @@ def fingerprint(cell: Cell, recipe: GridRecipe) -> str:
         "target_tokenizer": language.target_tokenizer,
         "words": language.words if settings is not None else (),
         **recipe.model_dump(include={"sampling", "measures"}),
-        "test_sets": [{"name": test_set.name, "split": test_set.split or "test"} for test_set in language.test_sets],
+        "test_sets": [_named(test_set, "test") for test_set in language.test_sets],
     }
     if cell.source_encoder is not None:
         decides |= recipe.model_dump(include={"engine", "max_active_dims"})
+    if cell.is_trained:
+        decides["training"] = _training(cell, recipe)
     text = json.dumps(decides, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _training(cell: Cell, recipe: GridRecipe) -> dict[str, object]:
+    """What decides the fine-tuning of a cell."""
+    language, settings = recipe.languages[cell.language], cell.train_recipe(recipe)
+    return {
+        "settings": settings and settings.model_dump(mode="json", exclude_defaults=True),
+        "teacher": recipe.bridge if settings and settings.distill == "bridge" else None,
+        "training_sets": [_named(data, "train") for data in language.training_sets],
+        "dev_set": language.dev_set and _named(language.dev_set, "dev"),
+        **recipe.fine_tuning.model_dump(include={"pairs", "dev"}),
+        "sample": recipe.sampling.seed,
+    }
+
+
+def _named(data: DataSet, split: str) -> dict[str, str]:
+    return {"name": data.name, "split": data.split or split}
 
 
 def _without_effect(settings: TransferRecipe) -> set[str]:

@@ -6,21 +6,24 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from sembridge.errors import SembridgeError
 from sembridge.evaluation import Evaluation, evaluate, evaluate_bm25, evaluate_run
 from sembridge.experiments.cells import Cell, fingerprint
+from sembridge.experiments.fine_tuning import fine_tune
 from sembridge.experiments.places import TOP_K, Places
 from sembridge.experiments.store import Result
 from sembridge.explain import Explainer
 from sembridge.language_transfer import LanguageTransfer, transfer
 from sembridge.lexical_overlap import least_overlapping, lexical_overlap
 from sembridge.loading import load_bridge, load_encoder, load_tokenizer
-from sembridge.recipes import GridRecipe, TestSet, TransferRecipe
+from sembridge.recipes import DataSet, GridRecipe, TransferRecipe
 from sembridge.retrieval_data import RetrievalData, load_retrieval_data
 from sembridge.runs import Run, hybrid
+from sembridge.training import TrainingData, joined, load_training_data
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SparseEncoder
@@ -47,7 +50,7 @@ class MeasuredSet:
         least: ids of the least overlapping third of the queries.
     """
 
-    settings: TestSet
+    settings: DataSet
     data: RetrievalData
     overlap: dict[str, float]
     least: tuple[str, ...]
@@ -81,6 +84,28 @@ class Workbench:
         settings = self.recipe.languages[language].test_sets
         return self._kept("test sets", language, lambda: [self._measured_set(s, language) for s in settings])
 
+    def training_data(self, language: str) -> TrainingData:
+        """All training sets of the language in one, cut to the recipe's number of pairs."""
+        recipe = self.recipe
+
+        def load() -> TrainingData:
+            sets = recipe.languages[language].training_sets
+            parts = [load_training_data(self.places.data_set(s.name), split=s.split or "train") for s in sets]
+            return joined(parts).sample(recipe.fine_tuning.pairs, seed=recipe.sampling.seed)
+
+        return self._kept("training data", language, load)
+
+    def dev_data(self, language: str) -> RetrievalData | None:
+        settings, caps = self.recipe.languages[language].dev_set, self.recipe.fine_tuning.dev
+        if settings is None:
+            return None
+        place, split = self.places.data_set(settings.name), settings.split or "dev"
+        return self._kept(
+            "dev set", language,
+            lambda: load_retrieval_data(place, split=split, language=language)
+            .sample(caps.queries, caps.documents, seed=caps.seed),
+        )  # fmt: skip
+
     def bm25_runs(self, language: str) -> dict[str, Run]:
         """Test set -> its run of BM25 over the target tokenizer's tokens."""
         return self._kept("BM25", language, lambda: {
@@ -90,8 +115,8 @@ class Workbench:
             for measured in self.test_sets(language)
         })  # fmt: skip
 
-    def _measured_set(self, settings: TestSet, language: str) -> MeasuredSet:
-        place = self.places.test_set(settings.name)
+    def _measured_set(self, settings: DataSet, language: str) -> MeasuredSet:
+        place = self.places.data_set(settings.name)
         data = load_retrieval_data(place, split=settings.split, language=language)
         caps = self.recipe.sampling
         data = data.sample(caps.queries, caps.documents, seed=caps.seed)
@@ -108,8 +133,11 @@ class Workbench:
         return kept
 
 
-def compute_cell(cell: Cell, bench: Workbench) -> dict[Cell, Result]:
+def compute_cell(cell: Cell, bench: Workbench, cell_folder: Path) -> dict[Cell, Result]:
     """The result of the cell, preceded by that of its hybrid if it has one.
+
+    Args:
+        cell_folder: where a training keeps its checkpoints.
 
     Raises:
         SembridgeError: a model, data set or file that is not there or does not fit.
@@ -118,6 +146,7 @@ def compute_cell(cell: Cell, bench: Workbench) -> dict[Cell, Result]:
     settings = cell.transfer_recipe(bench.recipe, bench.places.roots())
     transferred = None if settings is None else _transfer(cell, settings, bench)
     encoder = transferred.encoder if transferred else None
+    training = fine_tune(cell, transferred, bench, cell_folder) if cell.is_trained and transferred else None
     if cell.method == "english" and cell.source_encoder:
         encoder = bench.source_encoder(cell.source_encoder)
     rows, fused_rows = [], []
@@ -135,6 +164,8 @@ def compute_cell(cell: Cell, bench: Workbench) -> dict[Cell, Result]:
     if transferred is not None:
         results[cell]["words"] = _words(cell, transferred, bench)
         results[cell]["rows_by_kind"] = transferred.report.counts
+    if training is not None:
+        results[cell] |= {"curve": training.curve, "training": {"steps": training.steps, "pairs": training.n_pairs}}
     return results
 
 

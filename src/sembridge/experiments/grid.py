@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import Cell, grid_cells, select
-from sembridge.experiments.places import Places, check_measures, check_test_sets
+from sembridge.experiments.places import Places, check_data_sets, check_measures
 from sembridge.experiments.store import RESULTS_FILE, Store, rows_of, versions_of
 from sembridge.experiments.workers import Job, Outcome, compute
 from sembridge.figures import write_figures
@@ -84,7 +84,7 @@ def run_grid(
     places, store = places or Places(), Store(Path(folder))
     cells = select(grid_cells(recipe), only)
     check_measures(recipe)
-    check_test_sets(recipe, cells, places)
+    check_data_sets(recipe, cells, places)
     store.prepare()
     with store.locked():
         recipe.write(store.folder / RECIPE_FILE)

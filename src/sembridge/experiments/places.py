@@ -25,8 +25,8 @@ class Places:
         found = {"data": self.data, "vectors": self.vectors}
         return {name: str(path) for name, path in found.items() if path is not None}
 
-    def test_set(self, name: str) -> str | Path:
-        """The name under which `load_retrieval_data` finds a test set."""
+    def data_set(self, name: str) -> str | Path:
+        """The name under which `load_retrieval_data` (or `load_training_data`) finds a data set."""
         if is_named(name) or self.data is None:
             return name if is_named(name) else Path(name)
         return self.data / name  # an absolute name stays what it is
@@ -42,9 +42,9 @@ def find_places(
     )
 
 
-def is_named(test_set: str) -> bool:
-    """Whether a test set is known by name alone, wherever it lies."""
-    return test_set.startswith(("mini/", "mteb:"))
+def is_named(data_set: str) -> bool:
+    """Whether a data set is known by name alone, wherever it lies."""
+    return data_set.startswith(("mini/", "mteb:", "hub:"))
 
 
 def check_measures(recipe: GridRecipe) -> None:
@@ -61,17 +61,25 @@ def check_measures(recipe: GridRecipe) -> None:
         )
 
 
-def check_test_sets(recipe: GridRecipe, cells: Sequence[Cell], places: Places) -> None:
+def check_data_sets(recipe: GridRecipe, cells: Sequence[Cell], places: Places) -> None:
     """Refuses a grid whose data sets are not where they should be, before hours of work.
 
     Raises:
-        SembridgeError: a test set without a folder.
+        SembridgeError: a data set that is not there.
     """
-    for language in dict.fromkeys(cell.language for cell in cells):
-        for test_set in recipe.languages[language].test_sets:
-            folder = places.test_set(test_set.name)
-            if isinstance(folder, Path) and not folder.is_dir():
-                hint = "give the folder that holds it with --data" if places.data is None else "check the path"
-                raise SembridgeError(
-                    f"Test set {test_set.name} of language {language}: there is no folder {folder}; {hint}."
-                )
+    for language, is_trained in dict.fromkeys((cell.language, cell.is_trained) for cell in cells):
+        settings = recipe.languages[language]
+        named = [("Test", data_set) for data_set in settings.test_sets]
+        if is_trained:
+            named += [("Training", data_set) for data_set in settings.training_sets]
+            named += [("Dev", settings.dev_set)] if settings.dev_set else []
+        for role, data_set in named:
+            _check_place(role, data_set.name, language, places)
+
+
+def _check_place(role: str, name: str, language: str, places: Places) -> None:
+    place = places.data_set(name)
+    found = not isinstance(place, Path) or place.is_dir() or (role == "Training" and place.is_file())
+    if not found:
+        hint = "give the folder that holds it with --data" if places.data is None else "check the path"
+        raise SembridgeError(f"{role} set {name} of language {language}: there is no folder {place}; {hint}.")

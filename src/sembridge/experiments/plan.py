@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sembridge.experiments.cells import Cell, grid_cells, select
-from sembridge.experiments.places import Places, check_measures, check_test_sets
+from sembridge.experiments.places import Places, check_data_sets, check_measures
 from sembridge.experiments.store import Store
-from sembridge.recipes import GridRecipe, Sampling, TestSet
+from sembridge.recipes import DataSet, GridRecipe, Sampling
 from sembridge.retrieval_data import load_retrieval_data
 
 ASSUMED_TEXTS = 20_000  # of an mteb task whose size is not known here
+ASSUMED_STEPS = 1_000  # of a training whose recipe counts epochs
+TRAINING_COST = 3  # of a text, over encoding it: the way back costs as much as two ways forth
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell, whether it is done, changed or missing, and the number of texts that it encodes."""
+    """A cell, whether it is done, changed or missing, and the texts that it encodes, a training's among them."""
 
     cell: Cell
     state: str
@@ -63,17 +65,29 @@ def plan_grid(
     places, store = places or Places(), Store(Path(folder))
     cells = select(grid_cells(recipe), only)
     check_measures(recipe)
-    check_test_sets(recipe, cells, places)
+    check_data_sets(recipe, cells, places)
     store.check()
     states = store.states(recipe, cells)
     sizes = {language: _n_texts(recipe, language, places) for language in dict.fromkeys(c.language for c in cells)}
-    planned = tuple(PlannedCell(c, states[c], sizes[c.language] if c.source_encoder else 0) for c in cells)
+    planned = tuple(
+        PlannedCell(c, states[c], sizes[c.language] + _n_trained_on(recipe, c) if c.source_encoder else 0)
+        for c in cells
+    )
     speed = _measured_speed(store, [c for c, state in states.items() if state == "done"])
     texts_per_second = speed or recipe.documents_per_second
     to_do = [p for p in planned if p.state != "done"]
     seconds = sum(p.n_texts for p in to_do) / texts_per_second
     downloads = dict(_downloads(recipe, [p.cell for p in to_do]))
     return Plan(planned, downloads, texts_per_second, speed is not None, seconds)
+
+
+def _n_trained_on(recipe: GridRecipe, cell: Cell) -> int:
+    """The texts that a training costs as much as encoding."""
+    settings = cell.train_recipe(recipe)
+    if settings is None:
+        return 0
+    columns = 2 if settings.hard_negatives == "none" else 2 + settings.n_negatives
+    return TRAINING_COST * columns * settings.batch_size * (settings.steps or ASSUMED_STEPS)
 
 
 def _n_texts(recipe: GridRecipe, language: str, places: Places) -> int:
@@ -83,13 +97,13 @@ def _n_texts(recipe: GridRecipe, language: str, places: Places) -> int:
         if test_set.name.startswith("mteb:"):
             total += _n_texts_of_mteb(test_set, caps)
         else:
-            data = load_retrieval_data(places.test_set(test_set.name), split=test_set.split)
+            data = load_retrieval_data(places.data_set(test_set.name), split=test_set.split)
             data = data.sample(caps.queries, caps.documents, seed=caps.seed)
             total += len(data.corpus) + len(data.queries)
     return total
 
 
-def _n_texts_of_mteb(test_set: TestSet, caps: Sampling) -> int:
+def _n_texts_of_mteb(test_set: DataSet, caps: Sampling) -> int:
     """From the statistics that mteb ships, read without importing it (it takes seconds)."""
     _, _, task_name = test_set.name.partition("mteb:")
     task, _, subset = task_name.partition(":")

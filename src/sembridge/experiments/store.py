@@ -13,6 +13,7 @@ from sembridge.output import PARTIAL, acquired_lock, write_file
 from sembridge.recipes import GridRecipe
 
 CELLS, RESULT_FILE, ERROR_FILE, RESULTS_FILE = "cells", "result.json", "error.txt", "results.jsonl"
+CURVE_FILE = "curve.jsonl"
 LOCK_FILE = ".lock"
 ROW_KEYS = (
     "cell", "source_encoder", "language", "method", "stage", "seed", "alpha", "data", "split", "n_queries",
@@ -85,8 +86,11 @@ class Store:
         return result if isinstance(result, dict) else None
 
     def write_result(self, cell: Cell, result: Result) -> None:
-        text = json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False)
-        self._write(cell, RESULT_FILE, text + "\n")
+        """The result is there once its file is; the curve of a training goes into a file of its own before it."""
+        if curve := result.get("curve"):
+            self._write(cell, CURVE_FILE, "".join(json.dumps(point) + "\n" for point in curve))
+        kept = {key: value for key, value in result.items() if key != "curve"}
+        self._write(cell, RESULT_FILE, json.dumps(kept, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
         (self.cell_folder(cell) / ERROR_FILE).unlink(missing_ok=True)
 
     def write_error(self, cell: Cell, traceback: str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,6 +21,9 @@ from sembridge.experiments.store import Store
 from sembridge.recipes import GridRecipe
 
 
+_OWN_ERROR = re.compile(r"^sembridge\.[\w.]+: ")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A cell that is finished, or the traceback of why it is not."""
@@ -31,7 +35,7 @@ class Outcome:
     def reason(self) -> str:
         """The last line of the traceback, without the class of the package's own errors."""
         last = (self.failure or "").strip().rpartition("\n")[2]
-        return last.removeprefix("sembridge.errors.").removeprefix("SembridgeError: ")
+        return _OWN_ERROR.sub("", last)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def _one_by_one(job: Job, cells: Iterable[Cell]) -> Generator[Outcome, None, Non
     for cell in cells:
         failure = None
         try:
-            for finished, result in compute_cell(cell, bench).items():
+            for finished, result in compute_cell(cell, bench, job.store.cell_folder(cell)).items():
                 job.store.write_result(finished, result)
         except Exception:  # whatever goes wrong in one cell must not stop the others
             failure = traceback.format_exc()

@@ -5,13 +5,14 @@ Defaults live here and nowhere else; a recipe file that is written beside an out
 
 from sembridge.recipes.base import Recipe
 from sembridge.recipes.encode import EncodeRecipe
-from sembridge.recipes.grid import AlphaSweep, GridLanguage, GridRecipe, Sampling, TestSet, draws, short_name
+from sembridge.recipes.grid import AlphaSweep, DataSet, GridLanguage, GridRecipe, Sampling, draws, short_name
 from sembridge.recipes.train import TrainRecipe
 from sembridge.recipes.transfer import PRESETS, Method, Preset, TransferRecipe
 
 __all__ = [
     "PRESETS",
     "AlphaSweep",
+    "DataSet",
     "EncodeRecipe",
     "GridLanguage",
     "GridRecipe",
@@ -19,7 +20,6 @@ __all__ = [
     "Preset",
     "Recipe",
     "Sampling",
-    "TestSet",
     "TrainRecipe",
     "TransferRecipe",
     "draws",

@@ -8,10 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from sembridge.errors import SembridgeError
 from sembridge.recipes.base import Recipe
+from sembridge.recipes.train import TrainRecipe
 from sembridge.recipes.transfer import TransferRecipe
 
 Stage = Literal["zero-shot", "fine-tuned"]
 Reference = Literal["bm25-words", "bm25-tokens", "english"]
+
+TRAINING = "training"  # the key of a method's settings that are not of its transfer
 
 # Methods whose every new row is drawn. The others draw at most the few rows of tokens without usable similarity.
 _DRAWN_METHODS = ("random", "univariate", "multivariate")
@@ -24,10 +27,11 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class TestSet(_Part):
-    """Retrieval data and the split that is measured; without one it is "test", or an mteb task's only one."""
+class DataSet(_Part):
+    """Retrieval data and its split; without one it is "test", "train" or "dev" by its role, or an mteb task's only one.
 
-    __test__ = False  # no test class, whatever pytest makes of the name
+    Where it trains, it may also be a file of pairs, or `hub:NAME[:SUBSET]`.
+    """
 
     name: str = Field(min_length=1, description="mini/NAME, mteb:TASK[:SUBSET], or a BEIR folder below the data root")
     split: str | None = None
@@ -42,12 +46,16 @@ class GridLanguage(_Part):
     """What a grid needs in one language.
 
     Attributes:
+        training_sets: what stage fine-tuned trains on, joined.
+        dev_set: what its curves are measured on, and which checkpoint is kept.
         files: name -> path; `{name}` in a method's settings stands for it. A path may begin with a root.
         words: words of the qualitative table.
     """
 
     target_tokenizer: str = Field(min_length=1)
-    test_sets: tuple[TestSet, ...] = Field(min_length=1)
+    test_sets: tuple[DataSet, ...] = Field(min_length=1)
+    training_sets: tuple[DataSet, ...] = ()
+    dev_set: DataSet | None = None
     files: dict[str, str] = {}
     words: tuple[str, ...] = ()
 
@@ -75,6 +83,24 @@ class Sampling(_Part):
     seed: int = Field(default=0, ge=0)
 
 
+class FineTuning(_Part):
+    """How stage fine-tuned trains: every method on the same pairs, with the same settings, in the same order.
+
+    Attributes:
+        settings: of `sembridge train`; those under a method's key `training` go over them.
+        methods: those that are trained; all without it.
+        once: methods that are trained with the first seed only; the others with every seed.
+        pairs: cap of a language's training pairs.
+        dev: caps of its dev set.
+    """
+
+    settings: dict[str, Any] = {}
+    methods: tuple[str, ...] | None = None
+    once: tuple[str, ...] = ()
+    pairs: int | None = Field(default=None, ge=1)
+    dev: Sampling = Sampling()
+
+
 class GridRecipe(Recipe):
     """Everything that decides the rows of `results.jsonl`."""
 
@@ -83,8 +109,11 @@ class GridRecipe(Recipe):
     data: str | None = Field(default=None, description="root of data sets, relative to the recipe's file; {data}")
     vectors: str | None = Field(default=None, description="root of word vectors, relative to the file; {vectors}")
     languages: dict[str, GridLanguage] = Field(min_length=1)
-    methods: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> settings of a transfer")
+    methods: dict[str, dict[str, Any]] = Field(
+        min_length=1, description="name -> settings of a transfer; under `training` those of its fine-tuning alone"
+    )
     stages: tuple[Stage, ...] = ("zero-shot",)
+    fine_tuning: FineTuning = FineTuning()
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="of methods that draw their rows")
     alpha_sweeps: tuple[AlphaSweep, ...] = ()
     references: tuple[Reference, ...] = ("bm25-words", "bm25-tokens", "english")
@@ -168,13 +197,41 @@ class GridRecipe(Recipe):
                 self.transfer_recipe(sweep.method, next(iter(self.languages)), alpha=alpha)
         return self
 
+    @model_validator(mode="after")
+    def _check_fine_tuning(self) -> "GridRecipe":
+        trained = self.fine_tuning.methods or ()
+        for name in (*trained, *self.fine_tuning.once):
+            if name not in self.methods:
+                raise ValueError(f"{name!r} of fine_tuning is none of the methods: {', '.join(self.methods)}")
+        if "fine-tuned" not in self.stages:
+            return self
+        for language, settings in self.languages.items():
+            if not settings.training_sets:
+                raise ValueError(f"stage fine-tuned needs `training_sets` under language {language}")
+        for name in self.methods:
+            try:
+                recipe = self.train_recipe(name)
+            except SembridgeError as error:
+                raise ValueError(str(error)) from None
+            if recipe.distill == "bridge" and self.bridge is None:
+                raise ValueError(f"the training of {name} has a bridge as teacher: add the key `bridge`")
+        return self
+
+    def train_recipe(self, method: str, *, seed: int = 0) -> TrainRecipe:
+        """The settings that a method is fine-tuned with."""
+        own = self.methods[method].get(TRAINING, {})
+        return TrainRecipe.build(
+            {**self.fine_tuning.settings, **own, "seed": seed}, origin=f"fine-tuning of method {method}"
+        )
+
     def transfer_recipe(
         self, method: str, language: str, *, roots: dict[str, str] | None = None, **overrides: Any
     ) -> TransferRecipe:
         """The settings of a method in a language, `{name}` of a file or root filled in where `roots` gives it."""
         names = {"language": language, **(roots or {})}
         files = {key: _fill(path, names) for key, path in self.languages[language].files.items()}
-        settings = {key: _fill(value, {**names, **files}) for key, value in self.methods[method].items()}
+        own = {key: value for key, value in self.methods[method].items() if key != TRAINING}
+        settings = {key: _fill(value, {**names, **files}) for key, value in own.items()}
         return TransferRecipe.build({**settings, **overrides}, origin=f"method {method}")
 
 

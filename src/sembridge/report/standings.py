@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sembridge.results import (
+    FINE_TUNED,
     MEASURE,
+    ZERO_SHOT,
     Mean,
     ResultRow,
     Results,
     System,
+    is_sweep,
     mean_of,
     per_query_of,
     sets_by_language,
@@ -110,7 +113,7 @@ def headlines(results: Results, texts: Mapping[str, RetrievalData]) -> list[Head
 
 
 def _headline(results: Results, encoder: str, texts: Mapping[str, RetrievalData]) -> Headline | None:
-    rows = [row for stage in results.stages() for row in results.table_rows(stage)]
+    rows = [row for row in results.rows if not is_sweep(row.method)]
     rows = [row for row in rows if row.source_encoder in (encoder, None) or row.method.startswith("bm25")]
     groups = list(sets_by_language(rows).values())
     columns = _columns(rows, groups)
@@ -135,26 +138,28 @@ def _headline(results: Results, encoder: str, texts: Mapping[str, RetrievalData]
 
 def _columns(rows: Sequence[ResultRow], groups: Sequence[Sequence[str]]) -> tuple[Column, ...]:
     """The candidate, its fine-tuned form, and what it has to be compared with, best of a kind each."""
-    zero_shot = [row for row in rows if row.stage == "zero-shot"]
     transferred = [s for s in systems(rows) if not s.is_reference]
     own = _own(transferred)
     if own is None:
         return ()
-    found: list[Column] = []
-    if any(row.system == own for row in zero_shot):
-        found.append(Column(f"{own.method}, zero-shot", own, "zero-shot", is_own=True))
-    if any(row.system == own and row.stage == "fine-tuned" for row in rows):
-        found.append(Column(f"{own.method}, fine-tuned", own, "fine-tuned", is_own=True))
-    of_kind = {
-        "BM25": [s for s in systems(zero_shot) if s.method.startswith("bm25")],
-        "English encoder, untouched": [s for s in systems(zero_shot) if s.method == "english"],
-        "best other initialization": [s for s in systems(zero_shot) if s.is_baseline and s != own],
-        "fused with BM25": [s for s in systems(zero_shot) if s.method == f"hybrid-{own.method}"],
-    }
-    for title, members in of_kind.items():
-        if best := _best(zero_shot, members, groups):
-            named = title if title.startswith(("English", "fused")) else f"{title}: {best.method}"
-            found.append(Column(named, best, "zero-shot"))
+    of_stage = {stage: [row for row in rows if row.stage == stage] for stage in (ZERO_SHOT, FINE_TUNED)}
+    found = [
+        Column(f"{own.method}, {stage}", own, stage, is_own=True)
+        for stage, its in of_stage.items()
+        if any(row.system == own for row in its)
+    ]
+    for stage, its in of_stage.items():
+        members = systems(its)
+        of_kind = {
+            "BM25": [s for s in members if s.method.startswith("bm25")],
+            "English encoder, untouched": [s for s in members if s.method == "english"],
+            "best other initialization": [s for s in members if s.is_baseline and s != own],
+            "fused with BM25": [s for s in members if s.method == f"hybrid-{own.method}"],
+        }
+        for title, candidates in of_kind.items():
+            if best := _best(its, candidates, groups, stage):
+                named = title if title.startswith(("English", "fused")) else f"{title}: {best.method}"
+                found.append(Column(named if stage == ZERO_SHOT else f"{named}, {stage}", best, stage))
     return tuple(found)
 
 
@@ -174,11 +179,13 @@ def _own(transferred: Sequence[System]) -> System | None:
     return next(iter([*ours, *transferred]), None)
 
 
-def _best(rows: Sequence[ResultRow], members: Sequence[System], groups: Sequence[Sequence[str]]) -> System | None:
+def _best(
+    rows: Sequence[ResultRow], members: Sequence[System], groups: Sequence[Sequence[str]], stage: str
+) -> System | None:
     """The highest mean; one over all sets goes before one over some."""
 
     def rank(system: System) -> tuple[bool, float]:
-        mean = _mean(rows, Column("", system, "zero-shot"), groups)
+        mean = _mean(rows, Column("", system, stage), groups)
         return mean.complete, -1.0 if mean.value is None else mean.value
 
     return max(members, key=rank, default=None)
@@ -261,7 +268,7 @@ def _against_bm25(standings: Sequence[Standing], own: Column) -> str:
     for standing in standings:
         languages.setdefault(standing.verdict, []).append(standing.language)
     parts = [f"{verdict} in {', '.join(names)}" for verdict, names in sorted(languages.items())]
-    stage = f"{own.stage}: " if own.stage != "zero-shot" else ""
+    stage = f"{own.stage}: " if own.stage != ZERO_SHOT else ""
     return f"Against BM25: {stage}{'; '.join(parts)} (95 % interval of the difference, query by query)."
 
 

@@ -4,8 +4,10 @@ The collapses are those that users of naver/splade (#61: all vectors zero) and s
 identical vectors) met without a tool that told them.
 """
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +21,8 @@ from sembridge.sparse_vectors import encode_corpus, encode_queries
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
+
+logger = logging.getLogger(__name__)
 
 MAX_ZERO_SHARE = 0.5
 MAX_ACTIVE_DIMS = 2000  # of a document, in the second half; a usable encoder has one or two hundred
@@ -35,20 +39,38 @@ class Guards(TrainerCallback):
     """Stops a training whose probe texts collapse, whose loss is not finite, or whose regulariser drowns the loss.
 
     The probe runs before a step is saved, so that every checkpoint on the disk passed it.
+
+    Args:
+        only_warn: log what would stop the training, but for a loss that is not finite: nothing comes after that.
     """
 
-    def __init__(self, encoder: "SparseEncoder", queries: Sequence[str], documents: Sequence[str]) -> None:
+    def __init__(
+        self, encoder: "SparseEncoder", queries: Sequence[str], documents: Sequence[str], *, only_warn: bool = False
+    ) -> None:
         self.encoder, self.queries, self.documents = encoder, queries, documents
+        self.only_warn = only_warn
         self.n_overpowered = 0
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if control.should_evaluate or control.should_save or state.global_step == state.max_steps:
-            self.check_vectors(state.global_step, warming_up=state.global_step < 0.5 * state.max_steps)
+            with self._warned():
+                self.check_vectors(state.global_step, warming_up=state.global_step < 0.5 * state.max_steps)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         logs = kwargs.get("logs")
         if isinstance(logs, dict):
-            self.check_losses(state.global_step, logs)
+            self.check_finite(state.global_step, logs)
+            with self._warned():
+                self.check_losses(state.global_step, logs)
+
+    @contextmanager
+    def _warned(self) -> Iterator[None]:
+        try:
+            yield
+        except TrainingCollapse as collapse:
+            if not self.only_warn:
+                raise
+            logger.warning("%s", str(collapse).replace("Training stopped", "Training would stop", 1))
 
     def check_vectors(self, step: int, *, warming_up: bool) -> None:
         """Raises TrainingCollapse where the probe's vectors are zero, dense or alike; dense ones may pass at first."""
@@ -93,14 +115,18 @@ class Guards(TrainerCallback):
                 "active and no inverted index serves that; raise --document-weight or shorten --regularizer-warmup."
             )
 
-    def check_losses(self, step: int, logs: dict[str, float]) -> None:
-        """Raises TrainingCollapse for a loss or gradient that is not finite, or a regulariser that drowns the loss."""
+    @staticmethod
+    def check_finite(step: int, logs: dict[str, float]) -> None:
+        """Raises TrainingCollapse for a loss or gradient that is not finite."""
         for name in ("loss", "grad_norm"):
             if name in logs and not math.isfinite(float(logs[name])):
                 raise TrainingCollapse(
                     f"Training stopped at step {step}: {name} is {logs[name]}; lower the learning rate, or set "
                     "--bf16 no if half precision overflows."
                 )
+
+    def check_losses(self, step: int, logs: dict[str, float]) -> None:
+        """Raises TrainingCollapse for a regulariser that drowns the loss."""
         if "base_loss" not in logs:
             return
         penalty = {name: logs.get(f"{name}_regularizer_loss", 0.0) for name in ("query", "document")}

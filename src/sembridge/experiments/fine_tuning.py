@@ -1,0 +1,54 @@
+"""The training of a cell: what stage fine-tuned does between the transfer and the evaluation."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sembridge.experiments.cells import Cell, fingerprint
+from sembridge.language_transfer import LanguageTransfer
+from sembridge.training import Training, has_checkpoint, train
+
+if TYPE_CHECKING:
+    from sembridge.experiments.computing import Workbench
+
+
+def fine_tune(cell: Cell, transferred: LanguageTransfer, bench: "Workbench", cell_folder: Path) -> Training:
+    """The transferred encoder trained as the recipe says; a killed run goes on from its last checkpoint.
+
+    Checkpoints are in the cell's folder while it trains, under a name that other settings do not share. The trained
+    encoder is not kept: a grid has hundreds of them.
+
+    Raises:
+        SembridgeError: as `train`.
+    """
+    settings = cell.train_recipe(bench.recipe)
+    if settings is None:
+        raise ValueError(f"{cell.name} is not trained")
+    out = cell_folder / f"training-{fingerprint(cell, bench.recipe)[:8]}"
+    _remove_others(cell_folder, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory() as start:
+            transferred.alignment.save(Path(start))
+            return train(
+                transferred.encoder,
+                bench.training_data(cell.language),
+                out,
+                recipe=settings,
+                dev=bench.dev_data(cell.language),
+                bridge=bench.bridge() if settings.distill == "bridge" else None,
+                start_folder=start,
+                resume=has_checkpoint(out),
+                overwrite=True,
+                dev_engine=bench.recipe.engine,
+            )
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def _remove_others(cell_folder: Path, out: Path) -> None:
+    """What trainings under other settings, or one without a complete checkpoint, left in the cell's folder."""
+    for folder in cell_folder.glob("training-*"):
+        if not folder.name.startswith(out.name) or not has_checkpoint(out):
+            shutil.rmtree(folder, ignore_errors=True)
