@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -159,14 +160,40 @@ def bm25_run(data: RetrievalData, tokenizer: "PreTrainedTokenizerBase | None" = 
     """
     if tokenizer is None and _has_no_spaces(data.corpus.values()):
         _logger.warning("%s is in a script without spaces: BM25 over words finds little; give a tokenizer.", data.name)
-    document_terms = _terms(list(data.corpus.values()), tokenizer)
-    query_terms = _terms(list(data.queries.values()), tokenizer)
-    term_ids = {term: number for number, term in enumerate(dict.fromkeys(chain.from_iterable(document_terms)))}
-    if not term_ids:
+    index = Bm25Index.of(list(data.corpus.values()), tokenizer)
+    if not index.term_ids:
         return {query_id: {} for query_id in data.queries}
-    document_vectors = _bm25_vectors([[term_ids[term] for term in terms] for terms in document_terms], len(term_ids))
-    query_vectors = _count_vectors(query_terms, term_ids)
-    return exact_search(query_vectors, document_vectors, list(data.queries), list(data.corpus), top_k=top_k)
+    query_vectors = index.encode_queries(list(data.queries.values()))
+    return exact_search(query_vectors, index.documents, list(data.queries), list(data.corpus), top_k=top_k)
+
+
+@dataclass(frozen=True, eq=False)
+class Bm25Index:
+    """BM25 as one more sparse encoder: a score is the dot product of counts and contributions.
+
+    Attributes:
+        term_ids: term (a word, or a token id) -> its dimension.
+        documents: (n_documents, n_terms) contribution of every term to its document.
+        tokenizer: whose ids the terms are; None where they are words.
+    """
+
+    term_ids: Mapping[Hashable, int]
+    documents: csr_array
+    tokenizer: "PreTrainedTokenizerBase | None"
+
+    @classmethod
+    def of(cls, texts: list[str], tokenizer: "PreTrainedTokenizerBase | None" = None) -> "Bm25Index":
+        """The index of these documents; without a single term in them it has no dimension."""
+        document_terms = _terms(texts, tokenizer)
+        term_ids = {term: number for number, term in enumerate(dict.fromkeys(chain.from_iterable(document_terms)))}
+        if not term_ids:
+            return cls({}, csr_array((len(texts), 0)), tokenizer)
+        numbers = [[term_ids[term] for term in terms] for terms in document_terms]
+        return cls(term_ids, _bm25_vectors(numbers, len(term_ids)), tokenizer)
+
+    def encode_queries(self, texts: list[str]) -> csr_array:
+        """(n_texts, n_terms) how often every known term occurs."""
+        return _count_vectors(_terms(texts, self.tokenizer), self.term_ids)
 
 
 def _bm25_vectors(document_term_ids: list[list[int]], n_terms: int) -> csr_array:

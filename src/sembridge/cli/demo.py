@@ -1,6 +1,7 @@
-"""`sembridge demo`: the main job on the bundled models."""
+"""`sembridge demo`: the main job on the bundled models, in the terminal or on a page."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,22 +16,57 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog="""Example:
+    epilog="""Examples:
 
-`sembridge demo --language all`"""
+`sembridge demo --language all`
+
+`sembridge demo --serve --language ar`"""
 )
 def demo(
     language: Annotated[str, typer.Option(help="ar, zh, hi, ko, ru, or all.")] = "ko",
-    out: Annotated[Path, typer.Option(help="Folder for the transferred encoders.")] = Path("sembridge-demo"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the transferred encoders; default: sembridge-demo.")
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="A page to search on, at 127.0.0.1, instead; writes nothing.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option(help="Of the page; default: 7860. 0 takes any free one.", min=0, max=65535)
+    ] = None,
 ) -> None:
     """Transfers the bundled English encoder, searches a bundled FAQ with it and compares; offline, on the CPU."""
-    from sembridge.demo import LANGUAGES, demonstrate
+    from sembridge.demo import LANGUAGES
 
     if language not in (*LANGUAGES, "all"):
         raise typer.BadParameter(f"{language!r} is none of {', '.join(LANGUAGES)}, all", param_hint="--language")
+    if serve:
+        _serve(language, out, port)
+        return
+    if port is not None:
+        raise typer.BadParameter("only the page of --serve has a port", param_hint="--port")
+    _show(list(LANGUAGES) if language == "all" else [language], out or Path("sembridge-demo"))
+
+
+def _serve(language: str, out: Path | None, port: int | None) -> None:
+    from sembridge.demo.server import DEFAULT_PORT, serve
+
+    if language == "all":
+        raise typer.BadParameter("the page has all languages; name the one to begin with", param_hint="--language")
+    if out is not None:
+        raise typer.BadParameter("the page writes nothing", param_hint="--out")
+    quiet_loading()
+    with serve(language, port=DEFAULT_PORT if port is None else port) as server:
+        console.print(f"Open {server.url} in a browser of this machine; Ctrl-C ends it.")
+        with suppress(KeyboardInterrupt):  # the way to end it, not an interruption
+            server.wait()
+
+
+def _show(languages: list[str], out: Path) -> None:
+    from sembridge.demo import LANGUAGES, demonstrate
+
     quiet_loading()
     demonstrations = []
-    for code in LANGUAGES if language == "all" else [language]:
+    for code in languages:
         demonstrations.append(demonstrate(code, out))
         _print_demonstration(demonstrations[-1], LANGUAGES[code])
     if len(demonstrations) > 1:
