@@ -42,7 +42,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from sembridge.training.fine_tuning import maximum_before_activation
+from sembridge.training.head import without_logits
 
 logger = logging.getLogger("splade_en")
 
@@ -268,7 +268,7 @@ def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncode
         trainer.add_callback(
             SharpenHead(encoder, documents, scheduler, active_dims_at=active_dims_at, boost=args.boost)
         )
-    with maximum_before_activation(encoder):
+    with without_logits(encoder):
         trainer.train(resume_from_checkpoint=args.resume)
     encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
     encoder.max_seq_length = 256

@@ -72,7 +72,7 @@ class FastEncoder:
     def _vectors(self, features: "dict[str, Any]", max_active_dims: int | None) -> csr_array:
         mask = features["attention_mask"].bool()
         states = self.body(features)["token_embeddings"]
-        scores = _max_over_tokens(states[mask], mask.sum(dim=1).tolist(), self.weight).float() + self.bias
+        scores = max_over_tokens(states[mask], mask.sum(dim=1).tolist(), self.weight).float() + self.bias
         return _to_csr(scores, max_active_dims, self.n_logarithms)
 
 
@@ -179,7 +179,7 @@ def _select(features: "dict[str, Any]", rows: list[int]) -> "dict[str, Any]":
     }
 
 
-def _max_over_tokens(states: "Tensor", lengths: list[int], weight: "Tensor") -> "Tensor":
+def max_over_tokens(states: "Tensor", lengths: list[int], weight: "Tensor") -> "Tensor":
     """(n_texts, n_dims) the largest product of a decoder row with the states of each text; a text without gives -inf.
 
     `states` is (n_tokens, hidden_size), the texts one after the other, `lengths` of them each.

@@ -11,7 +11,6 @@ import os
 import platform
 import re
 import shutil
-import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from sembridge.runs import bm25_run, exact_search
 from sembridge.sparse_vectors import Engine, encode_corpus, encode_queries
 from sembridge.surgery import SourceFacts, check_source_encoder
 from sembridge.training.data import TrainingData
+from sembridge.training.head import plain_attention, without_logits
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder, SparseEncoderTrainer
@@ -125,7 +125,12 @@ def train(
         alignment_folder=None if start_folder is None else Path(start_folder), dev_engine=dev_engine, resume=resume,
     )  # fmt: skip
     last = _last_checkpoint(checkpoints) if resume else None
-    with _texts_cut(encoder, recipe.max_length), maximum_before_activation(encoder), _memory_advice(recipe):
+    with (
+        _memory_advice(recipe),
+        _texts_cut(encoder, recipe.max_length),
+        without_logits(encoder),
+        plain_attention(encoder, recipe.batch_size),
+    ):
         trainer.train(resume_from_checkpoint=last)
     training = Training(encoder.eval(), _curve(trainer), trainer.state.global_step, len(data), recipe)
     if trainer.is_world_process_zero():
@@ -399,33 +404,6 @@ def _texts_cut(encoder: "SparseEncoder", max_length: int | None) -> Iterator[Non
 
 
 @contextmanager
-def maximum_before_activation(encoder: "SparseEncoder") -> Iterator[None]:
-    """Inside, pooling takes the maximum before relu and log1p: the same vectors, an eighth of the memory traffic."""
-    from sentence_transformers.sparse_encoder.modules import SpladePooling
-
-    poolings = [
-        module
-        for module in encoder.modules()
-        if isinstance(module, SpladePooling)
-        and (module.pooling_strategy, module.activation_function) == ("max", "relu")
-    ]
-    for pooling in poolings:
-        pooling.forward = types.MethodType(_pool_maximum, pooling)
-    try:
-        yield
-    finally:
-        for pooling in poolings:
-            del pooling.forward
-
-
-def _pool_maximum(self: torch.nn.Module, features: dict[str, Tensor]) -> dict[str, Tensor]:
-    padding = (features["attention_mask"] == 0).unsqueeze(-1)
-    strongest = features["token_embeddings"].masked_fill(padding, 0).max(dim=1).values
-    features["sentence_embedding"] = strongest.float().relu().log1p()
-    return features
-
-
-@contextmanager
 def _memory_advice(recipe: TrainRecipe) -> Iterator[None]:
     try:
         yield
@@ -495,7 +473,8 @@ def _curve(trainer: "SparseEncoderTrainer") -> list[dict[str, float]]:
         row |= {
             key.removeprefix("eval_"): float(value)
             for key, value in entry.items()
-            if key not in ("step", "epoch") and not key.endswith(("_runtime", "_per_second", "total_flos"))
+            if key not in ("step", "epoch")
+            and not key.endswith(("_runtime", "_per_second", "total_flos", "train_loss"))
         }
     return [rows[step] for step in sorted(rows)]
 
