@@ -11,6 +11,7 @@ from sentence_transformers.sparse_encoder.losses import FlopsLoss, SparseMultipl
 from sentence_transformers.util import all_gather_with_grad
 from torch import Tensor
 
+from sembridge.errors import SembridgeError
 from sembridge.training.data import TrainingData
 
 if TYPE_CHECKING:
@@ -39,6 +40,22 @@ class RelevantAwareBatchSampler(NoDuplicatesBatchSampler):
                 sources, data.queries, data.documents, data.negatives, strict=True
             )
         ]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The batches of an epoch.
+
+        Raises:
+            SembridgeError: there is none; the trainer would end its training without a word.
+        """
+        empty = True
+        for batch in super().__iter__():
+            yield batch
+            empty = False
+        if empty:
+            raise SembridgeError(
+                f"No {self.batch_size} of the {len(self.rows)} pairs may meet in a batch, since they share texts or "
+                "relevant documents; lower --batch-size or give more data."
+            )
 
     def _iter_one_pass(self, get_sample_values: object, has_overlap: object) -> Iterator[list[int]]:
         def meet(row: set[int | str], batch: set[int | str]) -> bool:

@@ -231,7 +231,10 @@ def _read_table(path: Path, kind: str) -> "pyarrow.Table":
     with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
         if kind in (".csv", ".tsv"):
             parse = csv.ParseOptions(delimiter="\t" if kind == ".tsv" else ",", newlines_in_values=True)
-            return csv.read_csv(stream, parse_options=parse)
+            table = csv.read_csv(stream, parse_options=parse)
+            if any(pa.types.is_binary(column.type) for column in table.schema):
+                raise ValueError("its text is in another encoding; save it as UTF-8")
+            return table
         return json.read_json(stream, read_options=json.ReadOptions(block_size=2**26))
 
 
