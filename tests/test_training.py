@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from sentence_transformers import SparseEncoder
-from tiny import TARGET_WORDS, WORDS, encode_without_sembridge, tiny_encoder, tiny_inference_free, tiny_tokenizer
+from tiny import TARGET_WORDS, WORDS, encode_without_sembridge, tiny_encoder, tiny_tokenizer
 
 from sembridge import load_bridge, load_encoder, load_retrieval_data, load_tokenizer, transfer
 from sembridge.errors import SembridgeError
@@ -155,7 +155,8 @@ def test_two_processes_train_what_one_process_trains(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     two = SparseEncoder(str(tmp_path / "two"), device="cpu")
     for name, value in weights(one).items():
-        torch.testing.assert_close(two.state_dict()[name], value, rtol=1e-3, atol=2e-4)
+        if not name.endswith("key.bias"):  # attention ignores it: its gradient is rounding, which Adam makes a step of
+            torch.testing.assert_close(two.state_dict()[name], value, rtol=1e-3, atol=2e-4)
 
 
 def test_a_batch_never_holds_another_relevant_document_of_its_queries() -> None:
@@ -226,15 +227,6 @@ def test_the_bridge_teaches_its_own_order_of_documents(tmp_path: Path) -> None:
     assert losses[-1] < losses[0]
 
 
-def test_an_inference_free_encoder_trains_its_documents_and_its_static_weights(tmp_path: Path) -> None:
-    start = tiny_inference_free("BertForMaskedLM", tiny_tokenizer("wordpiece"))
-    before = weights(start)
-    train(start, toy_pairs(), tmp_path / "out", recipe=recipe(steps=4))
-    changed = [name for name, value in weights(start).items() if not torch.equal(value, before[name])]
-    assert any("query" in name for name in changed)
-    assert any("document" in name for name in changed)
-
-
 def test_gradient_caching_changes_memory_and_not_the_result(tmp_path: Path) -> None:
     found = []
     for name, cache in (("plain", None), ("cached", 3)):
@@ -259,6 +251,17 @@ def test_a_collapsing_training_stops_and_says_which_knob_to_turn(
         train(encoder(), toy_pairs(), tmp_path / "out", recipe=recipe(steps=60, eval_steps=5, **settings))
     assert advice in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_collapse_that_is_only_warned_of_trains_to_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"document_weight": 300.0, "query_weight": 300.0, "regularizer_warmup": 0.01, "collapse": "warn"}
+    result = train(encoder(), toy_pairs(), tmp_path / "out", recipe=recipe(steps=30, eval_steps=5, **settings))
+    assert result.steps == 30
+    assert "would stop at step" in caplog.text
+    with pytest.raises(SembridgeError, match="stopped at step"):  # nothing comes after a loss that is no number
+        train(encoder(), toy_pairs(), tmp_path / "nan", recipe=recipe(steps=60, learning_rate=1e30, collapse="warn"))
 
 
 def test_every_problem_is_one_line(tmp_path: Path) -> None:

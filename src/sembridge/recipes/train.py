@@ -10,8 +10,10 @@ from sembridge.recipes.base import Recipe
 class TrainRecipe(Recipe):
     """Everything that decides what a training makes, apart from the encoder, the data and the bridge.
 
-    The paper's training settings are not published; these are those of Sentence Transformers' sparse encoder example,
-    with regulariser weights for contrastive scores (Formal et al. 2021, SPLADE v2, equations 5 and 6).
+    The paper's training settings are not published; these are those of Sentence Transformers' sparse encoder example
+    but for the weights of the regularisers (Formal et al. 2021, SPLADE v2, equations 5 and 6). The example's 3e-5 and
+    5e-5 hold a dense start down over a long training; a transferred encoder starts sparse, and under them its documents
+    grew from 105 to 740 active dims within 50 steps on dev data.
     """
 
     epochs: float = Field(default=1.0, gt=0.0)
@@ -30,8 +32,8 @@ class TrainRecipe(Recipe):
     )
     warmup: float = Field(default=0.1, ge=0.0, lt=1.0, description="share of the steps")
     max_length: int | None = Field(default=None, ge=8, description="tokens a text while training; None: the encoder's")
-    document_weight: float = Field(default=3e-5, ge=0.0, description="of the FLOPS regulariser on documents")
-    query_weight: float = Field(default=5e-5, ge=0.0, description="of the FLOPS regulariser on queries")
+    document_weight: float = Field(default=0.03, ge=0.0, description="of the FLOPS regulariser on documents")
+    query_weight: float = Field(default=0.03, ge=0.0, description="of the FLOPS regulariser on queries")
     regularizer_warmup: float = Field(default=1 / 3, gt=0.0, le=1.0, description="share of the steps, quadratic")
     document_threshold: int | None = Field(
         default=None, ge=1, description="only documents with more active dims are regularised"

@@ -1,6 +1,7 @@
 """What a batch is trained on: no false negatives in it, and losses that are the same over one process or several."""
 
 from collections import Counter
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -104,7 +105,7 @@ class RankingLoss(SparseMultipleNegativesRankingLoss):
     """
 
     def __init__(self, encoder: "SparseEncoder", teacher: Teacher | None, *, weight: float) -> None:
-        super().__init__(encoder, gather_across_devices=True)
+        super().__init__(encoder, gather_across_devices=int(os.environ.get("WORLD_SIZE", "1")) > 1)
         self.teacher, self.weight = teacher, weight
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None) -> Any:
