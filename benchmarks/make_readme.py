@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from sembridge.charts import Box, Drawing, Plot, round_up
 from sembridge.results import Results, read_results
 
 ROOT = Path(__file__).parents[1]
@@ -155,6 +156,20 @@ in turn with the faster of `SparseEncoder.encode_document`'s outputs; bfloat16 i
 """
 
 
+def memory_figure(result: dict) -> Path:
+    """The picture of resident memory over the documents encoded."""
+    points = [(point["documents"] / 1000, point["megabytes"]) for point in result["curve"]]
+    title = "Resident memory of sembridge encode"
+    drawing = Drawing(620, 300)
+    plot = Plot.of(Box(70, 46, 600, 240), (0, points[-1][0]), (0, round_up(max(y for _, y in points))))
+    drawing.text(16, 26, title, kind="strong")
+    plot.draw_axes(drawing, x_name="thousand documents", y_name="MB")
+    drawing.path([(plot.x(x), plot.y(y)) for x, y in points], 0, width=2)
+    path = RESULTS / "encode_memory.svg"
+    path.write_text(drawing.svg(title, f"{len(points)} measurements, one a shard."), encoding="utf-8")
+    return path
+
+
 def memory_section() -> str:
     result = load("encode_memory")
     if result is None:
@@ -163,7 +178,9 @@ def memory_section() -> str:
 
 `python benchmarks/encode_memory.py`: {result["corpus_bytes"] / 1e9:.1f} GB of text, {result["n_documents"]:,} documents through
 `sembridge encode`. Most resident memory: {result["highest_megabytes_first_half"]:.0f} MB in the first half,
-{result["highest_megabytes_second_half"]:.0f} MB in the second (the curve is in `results/encode_memory.json`).
+{result["highest_megabytes_second_half"]:.0f} MB in the second.
+
+![Resident memory over the documents encoded](results/{memory_figure(result).name})
 
 {versions(result)}
 """

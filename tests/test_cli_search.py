@@ -108,6 +108,17 @@ def test_an_index_answers_as_the_encoder_scores(
     )  # fmt: skip
 
 
+def test_an_index_may_be_encoded_the_fast_way(models: Path, corpus: Path, tmp_path: Path) -> None:
+    for way in ("stock", "fast"):
+        done_well("index", models / "ko", corpus, "--out", tmp_path / way, "--engine", "exact", "--encode-with", way)
+    stock, fast = (found(tmp_path / way, "학교 도시", "--top-k", 7) for way in ("stock", "fast"))
+    assert [hit["id"] for hit in fast] == [hit["id"] for hit in stock]
+    np.testing.assert_allclose([hit["score"] for hit in fast], [hit["score"] for hit in stock], rtol=1e-4)
+    done = sembridge("index", models / "ko", corpus, "--out", tmp_path / "warp", "--encode-with", "warp")
+    assert done.code != 0
+    assert "encode_with: Input should be 'stock', 'fast' or 'fast-bf16'" in done.line
+
+
 def test_terms_add_up_to_the_score_and_name_english_tokens(
     models: Path, corpus: Path, engine: str, tmp_path: Path
 ) -> None:

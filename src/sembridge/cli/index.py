@@ -53,6 +53,7 @@ def index(
     max_active_dims: Annotated[int | None, typer.Option(help="Keep a document's largest weights only.")] = None,
     min_weight: Annotated[float | None, typer.Option(help="Drop a document's smaller weights.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Texts encoded at once.")] = None,
+    encode_with: Annotated[str | None, typer.Option(help="stock, fast or fast-bf16, as --engine of encode.")] = None,
     device: Device = "cpu",
     trust_remote_code: RemoteCode = False,
     allow_pickle: AllowPickle = False,
@@ -74,7 +75,7 @@ def index(
 
     flags = {
         "engine": engine, "url": url, "collection": collection, "max_active_dims": max_active_dims,
-        "min_weight": min_weight, "batch_size": batch_size,
+        "min_weight": min_weight, "batch_size": batch_size, "encode_with": encode_with,
     }  # fmt: skip
     recipe = IndexRecipe.build(flags, origin="options") if overwrite else resolve_recipe(out, flags)
     from sembridge.loading import load_encoder

@@ -25,6 +25,7 @@ class IndexRecipe(Recipe):
     max_active_dims: int | None = Field(default=None, ge=1, description="largest weights of a document that are kept")
     min_weight: float = Field(default=0.0, ge=0.0, description="smaller weights of a document are dropped")
     batch_size: int = Field(default=32, ge=1, description="texts encoded at once, at most")
+    encode_with: Literal["stock", "fast", "fast-bf16"] = Field(default="stock", description="as `engine` of encode")
     bulk_size: int = Field(default=512, ge=1, description="documents between two safe points")
     attempts: int = Field(default=6, ge=1, description="tries of a call before a server is given up")
     first_wait: float = Field(default=0.5, ge=0.0, description="seconds before the second try; doubled at every try")

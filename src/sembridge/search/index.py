@@ -401,7 +401,11 @@ class _Run:
         if batch[0].vector is None:
             texts = [item.document.content for item in batch]
             vectors = encode_corpus(
-                self.encoder, texts, batch_size=recipe.batch_size, max_active_dims=recipe.max_active_dims
+                self.encoder,
+                texts,
+                batch_size=recipe.batch_size,
+                max_active_dims=recipe.max_active_dims,
+                engine=recipe.encode_with,
             )
         else:
             vectors = vstack([item.vector for item in batch], format="csr")
