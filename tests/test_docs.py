@@ -1,24 +1,172 @@
-"""What the documents say works, and where they point exists."""
+"""What the documents say works, where they point exists, and what they quote is what the program says."""
 
+from __future__ import annotations
+
+import ast
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from commands import run_sembridge
+from markdown_it import MarkdownIt
+
+import sembridge
+from sembridge import Explainer, evaluate, evaluate_bm25, load_retrieval_data
+from sembridge.recipes import PRESETS, GridRecipe
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [
-    path
-    for path in sorted(ROOT.rglob("*.md"))
-    if not {".venv", ".git", "node_modules"} & set(path.relative_to(ROOT).parts)
-]
+SKIPPED_FOLDERS = {".venv", ".git", "node_modules", "site"}
+DOCUMENTS = [path for path in sorted(ROOT.rglob("*.md")) if not SKIPPED_FOLDERS & set(path.relative_to(ROOT).parts)]
+RUN_LANGUAGES = ("python", "bash", "sh", "console")
+SHELL_SYNTAX = re.compile(r"[|<>$;&*`]")
+NOT_RUN = re.compile(r"<!-- not run: (.+?) -->")
+# Packages of extras that a page's blocks use.
+NEEDS = {"docs/export.md": ("onnx", "onnxscript", "onnxruntime"), "docs/train.md": ("datasets", "accelerate")}
 
 
-def blocks(path: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+@dataclass(frozen=True)
+class Block:
+    """A block of code of a page; `not_run` is the reason why the tests cannot run it."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+    not_run: str | None
+
+    @property
+    def place(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks(path: Path) -> Iterator[Block]:
+    """All blocks, also indented ones, which have no language: they show how a command is written."""
+    reason = None
+    for token in MarkdownIt("commonmark").parse(path.read_text(encoding="utf-8")):
+        if token.type in ("fence", "code_block"):
+            line = token.map[0] + 1 if token.map else 0
+            yield Block(str(path.relative_to(ROOT)), line, token.info.strip(), token.content, reason)
+        comment = NOT_RUN.search(token.content) if token.type == "html_block" else None
+        reason = comment[1] if comment else None
+
+
+BLOCKS = [block for path in DOCUMENTS for block in blocks(path)]
+RUN_BLOCKS = [block for block in BLOCKS if block.language in RUN_LANGUAGES and block.not_run is None]
+PAGES = list(dict.fromkeys(block.page for block in RUN_BLOCKS))
+SYNOPSES = [block for block in BLOCKS if block.language == "" and "sembridge " in block.text]
+
+
+def commands(text: str) -> list[str]:
+    """The logical lines of a shell block."""
+    joined = text.replace("\\\n", " ")
+    return [line.removeprefix("$ ") for line in joined.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def run_command(line: str) -> None:
+    """A plain `sembridge` line runs inside this process, everything else in a shell."""
+    words = shlex.split(line, comments=True)
+    if words[0] == "sembridge" and not SHELL_SYNTAX.search(re.sub(r'"[^"]*"', "", line)):
+        run_sembridge(words[1:])
+        return
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-euo", "pipefail", "-c", line], check=True, env=environment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_page_runs_in_its_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in NEEDS.get(page, ()):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    for folder in ("docs", "recipes"):  # a page is followed in the repository's root
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for block in RUN_BLOCKS:
+        if block.page != page:
+            continue
+        if block.language == "python":
+            exec(compile(block.text, block.place, "exec"), names)
+        else:
+            for line in commands(block.text):
+                run_command(line)
+    CLAIMS.get(page, lambda: None)()
+
+
+def readme_claims() -> None:
+    assert Path("splade-ko/model.safetensors").exists()
+
+
+def tutorial_claims() -> None:
+    """What the text says of the figures, without their digits: a trainer of tokenizers breaks ties by chance."""
+    explainer = Explainer.load("splade-id")
+    made_of = {
+        word: explainer.token(explainer.token_ids(word)[0]).parts[0].token for word in ("kartu", "menyalin", "air")
+    }
+    assert made_of == {"kartu": "card", "menyalin": "copy", "air": "air"}
+    assert "fotokopi" in [d.token.token for d in explainer.text("Saya mau menyalin dokumen")]
+    data = load_retrieval_data("docs/tutorial")
+    transferred = evaluate(explainer.encoder, data, measures=["nDCG@10"]).measures["nDCG@10"]
+    bm25 = evaluate_bm25(data, measures=["nDCG@10"]).measures["nDCG@10"]
+    assert transferred > bm25 + 0.1
+
+
+CLAIMS = {"README.md": readme_claims, "docs/bring-your-language.md": tutorial_claims}
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.not_run], ids=lambda block: block.place)
+def test_a_block_that_is_not_run_is_right_as_far_as_it_can_be_checked(block: Block) -> None:
+    check_written(block)
+    if block.language == "python":
+        compile(block.text, block.place, "exec")
+    pytest.skip(f"not run: {block.not_run}")
+
+
+@pytest.mark.parametrize("block", SYNOPSES, ids=lambda block: block.place)
+def test_a_synopsis_names_verbs_and_options_that_exist(block: Block) -> None:
+    check_written(block)
+
+
+def check_written(block: Block) -> None:
+    """Every `sembridge` line names a verb and options that there are."""
+    for line in commands(block.text):
+        for command in re.findall(r"\bsembridge(?:\.cli)? ([a-z].*)", line):
+            known = known_options(re.findall(r"[a-z]+", command)[:2])
+            assert not set(re.findall(r"(?<!\S)\[?(--[a-z0-9-]+)", command)) - known, f"{block.place}: {line}"
+
+
+def known_options(words: list[str]) -> set[str]:
+    import typer
+
+    from sembridge.cli import app
+
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        if hasattr(command, "commands"):
+            assert word in command.commands, word
+            command = command.commands[word]
+    return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def test_documents_show_no_command_without_saying_whether_it_runs() -> None:
+    """A shell or Python block without a language would escape the tests above."""
+    program = re.compile(r"^\s*(pip|python|pytest|for|import|from)\s", re.MULTILINE)
+    assert not [b.place for b in BLOCKS if b.language == "" and b.not_run is None and program.search(b.text)]
+
+
+def test_recipes_shown_are_recipes() -> None:
+    shown = [block for block in BLOCKS if block.language == "yaml"]
+    assert shown
+    for block in shown:
+        import yaml
+
+        GridRecipe.build(yaml.load(block.text, yaml.BaseLoader), origin=block.place)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -28,17 +176,72 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert not missing
 
 
-def test_the_readme_runs(tmp_path: Path) -> None:
-    readme = ROOT / "README.md"
-    (python,) = blocks(readme, "python")
-    (shell,) = blocks(readme, "sh")
-    subprocess.run([sys.executable, "-c", python], check=True, cwd=tmp_path)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for line in shell.splitlines():
-        subprocess.run(shlex.split(line, comments=True), check=True, cwd=tmp_path, env=environment)
-    assert (tmp_path / "splade-ko" / "model.safetensors").exists()
-
-
 def test_documents_name_no_place_of_one_machine() -> None:
     absolute = re.compile(r"(?<![\w.])/(home|work|opt|root|tmp)/")
     assert not [path for path in DOCUMENTS if absolute.search(path.read_text(encoding="utf-8"))]
+
+
+def preset_table() -> dict[str, tuple[str, str]]:
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    table = text.partition("| setting | `paper` | `default` | why |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return {setting: (paper, default) for setting, paper, default, *_ in rows}
+
+
+def test_the_method_page_lists_every_difference_between_the_presets() -> None:
+    paper, default = PRESETS["paper"], PRESETS["default"]
+    assert paper.keys() == default.keys()
+
+    def shown(value: object) -> str:
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+    differences = {key: (shown(paper[key]), shown(default[key])) for key in paper if paper[key] != default[key]}
+    assert preset_table() == differences
+
+
+def test_the_reference_names_everything_public() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\.\. auto\w+:: sembridge\.(\w+)$", text, re.M)) == set(sembridge.__all__)
+
+
+HOLE = "\0"  # where a message holds a value
+
+
+def messages() -> list[str]:
+    """Every text of the source code, with holes for the values that are put in."""
+    found = []
+    for path in (ROOT / "src" / "sembridge").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else HOLE for part in node.values]
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(re.sub(r"%(\.\d+)?[dsr]", HOLE, node.value))  # of a log
+    return found
+
+
+def quotes() -> list[str]:
+    tokens = MarkdownIt("commonmark").parse((ROOT / "docs" / "faq.md").read_text(encoding="utf-8"))
+    inside = [i for i, token in enumerate(tokens) if token.type == "blockquote_open"]
+    return [" ".join(tokens[i + 2].content.split()) for i in inside]
+
+
+def is_said(quote: str, said: list[str]) -> bool:
+    parts = quote.split("…")
+    pattern = re.compile(f".*?{HOLE}.*?".join(map(re.escape, parts)), re.DOTALL)
+    return any(all(part in message for part in parts) and pattern.search(message) for message in said)
+
+
+def test_messages_quoted_are_those_of_the_program() -> None:
+    said = messages()
+    assert len(quotes()) > 25
+    assert not [quote for quote in quotes() if not is_said(quote, said)]
+
+
+def test_a_message_that_the_program_does_not_say_is_noticed() -> None:
+    said = [f"Index {HOLE} is finished ({HOLE} documents); --add adds to it."]
+    assert is_said("Index … is finished (… documents); --add adds", said)
+    assert not is_said("Index … is done (… documents)", said)
+    assert not is_said("Index … is … finished", said)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @app.command(
     epilog="""Examples:
 
-`sembridge demo --language all`
+`sembridge demo --language hi`
 
 `sembridge demo --serve --language ar`"""
 )

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 `sembridge encode splade-ko corpus.jsonl.gz --out shards --engine fast`
 
-`sembridge encode splade-ko corpus.parquet --out shards --shard 2/4`
+`sembridge encode splade-ko corpus.parquet --out shards-by-four --shard 2/4`
 
-`sembridge encode splade-ko corpus.jsonl --out shards --ray --workers 8`"""
+`sembridge encode splade-ko corpus.jsonl --out shards-by-ray --ray --workers 8`"""
 )
 def encode(
     encoder: Annotated[str, typer.Argument(help="Sparse encoder: a folder, a hub id or mini/NAME.")],

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 @app.command(
     epilog="""Examples:
 
-`sembridge reproduce recipes/mini/grid.yaml --data DATA --vectors VECTORS --out mini-grid --jobs 2`
+`sembridge reproduce recipes/mini/faq.yaml --dry-run`
 
-`sembridge reproduce recipes/mini/grid.yaml --data DATA --only "splade-en/ko/" --dry-run`"""
+`sembridge reproduce recipes/mini/faq.yaml --out faq --only /ko/bm25 --only /ko/english`
+
+`sembridge reproduce recipes/mini/grid.yaml --data DATA --vectors VECTORS --out mini-grid --jobs 2`"""
 )
 def reproduce(
     recipe_file: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of a grid.")],

@@ -137,7 +137,9 @@ def transfer(
 
 
 @app.command(
-    epilog="""Example:
+    epilog="""Examples:
+
+`sembridge inspect mini/splade-en mini/tokenizer-ko`
 
 `sembridge inspect mini/splade-en mini/tokenizer-ko --text article.txt`"""
 )
