@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from sembridge.errors import SembridgeError
-from sembridge.recipes import PRESETS, TransferRecipe
+from sembridge.recipes import PRESETS, GridRecipe, TrainRecipe, TransferRecipe
 
 
 @pytest.fixture
@@ -153,3 +153,10 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_a_bad_flag_is_refused_without_a_file() -> None:
     message = refusal(TransferRecipe.build, {"alpha": 0.0}, origin="options")
     assert message.startswith("options: alpha: ")
+
+
+def test_the_papers_grid_trains_as_its_training_recipe_says() -> None:
+    folder = Path(__file__).parents[1] / "recipes" / "paper"
+    grid, training = GridRecipe.read(folder / "grid.yaml"), TrainRecipe.read(folder / "train.yaml")
+    for method in grid.methods:
+        assert grid.train_recipe(method) == training.model_copy(update={"collapse": "warn"})

@@ -44,7 +44,7 @@ def find_places(
 
 def is_named(data_set: str) -> bool:
     """Whether a data set is known by name alone, wherever it lies."""
-    return data_set.startswith(("mini/", "mteb:", "hub:"))
+    return data_set.startswith(("mini/", "mteb:", "hub:", "corpus:"))
 
 
 def check_measures(recipe: GridRecipe) -> None:

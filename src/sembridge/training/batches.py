@@ -1,7 +1,7 @@
 """What a batch is trained on: no false negatives in it, and losses that are the same over one process or several."""
 
-from collections import Counter
 import os
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 

@@ -5,7 +5,7 @@ of the Hugging Face hub (`hub:NAME[:SUBSET]`), or text without labels (`corpus:P
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sembridge.errors import SembridgeError
 from sembridge.retrieval_data import load_retrieval_data
 from sembridge.runs import Run, ranked
+from sembridge.training.hub_data import hub_columns
 from sembridge.training.pseudo_queries import MAX_PAIRS, pseudo_pairs, stream_passages
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _from_corpus(name: str, n_pairs: int, seed: int) -> TrainingData:
 
 def _labelled(name: str | Path, split: str) -> TrainingData:
     if str(name).startswith("hub:"):
-        return _from_hub(str(name), split)
+        return _from_columns(str(name), hub_columns(str(name), split))
     path = Path(name)
     if path.is_file():
         return _from_file(path)
@@ -236,23 +237,6 @@ def _read_table(path: Path, kind: str) -> "pyarrow.Table":
                 raise ValueError("its text is in another encoding; save it as UTF-8")
             return table
         return json.read_json(stream, read_options=json.ReadOptions(block_size=2**26))
-
-
-def _from_hub(name: str, split: str) -> TrainingData:
-    try:
-        from datasets import load_dataset
-    except ImportError:
-        raise SembridgeError(
-            f'{name!r} needs the package datasets, which is not installed: pip install "sembridge[train]"'
-        ) from None
-    _, _, place = name.partition(":")
-    repository, _, subset = place.partition(":")
-    try:
-        rows = load_dataset(repository, subset or None, split=split)
-    except Exception as error:  # datasets raises dozens of kinds, network failures among them
-        problem = " ".join(str(error).split())[:300]
-        raise SembridgeError(f"{name!r} ({split}) cannot be read from the hub: {problem}") from error
-    return _from_columns(name, {column: rows[column] for column in rows.column_names})
 
 
 def _from_columns(name: str, columns: dict[str, list[object]]) -> TrainingData:
