@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 `sembridge train splade-ko corpus:passages.jsonl.gz tuned --distill bridge --bridge BAAI/bge-m3`
 
-`torchrun --nproc-per-node 4 -m sembridge.cli train splade-ko hub:PaDaS-Lab/webfaq:kor tuned`"""
+`torchrun --nproc-per-node 4 -m sembridge.cli train splade-ko hub:PaDaS-Lab/webfaq-retrieval:kor tuned`"""
 )
 def train(
     encoder: Annotated[str, typer.Argument(help="Sparse encoder to start from: a folder, a hub id or mini/NAME.")],

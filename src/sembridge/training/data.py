@@ -5,7 +5,7 @@ of the Hugging Face hub (`hub:NAME[:SUBSET]`), or text without labels (`corpus:P
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
