@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from sembridge.model_card import CardContent, is_non_commercial, render_model_card, write_model_card
+from sembridge.model_card import (
+    CardContent,
+    Score,
+    is_non_commercial,
+    render_model_card,
+    with_scores,
+    with_training,
+    write_model_card,
+)
 
 CONTENT = CardContent(
     title="splade-v3 for ko",
@@ -135,3 +143,87 @@ def test_the_example_in_the_card_is_python() -> None:
 def test_the_card_is_the_folder_s_readme_in_utf_8(tmp_path: Path) -> None:
     write_model_card(tmp_path, replace(CONTENT, title="학교"))
     assert "# 학교" in (tmp_path / "README.md").read_bytes().decode("utf-8")
+
+
+# --- after a training, with measures ---------------------------------------------------------------------------------
+
+FACTS = {"data": "mini/faq-ko", "pairs": 64, "steps": 8, "dev": None}
+SCORES = [Score("mini/faq-ko", "dev", "nDCG@10", 0.45678), Score("xquad/ko", None, "R@100", 1)]
+FOREIGN = """---
+language: en
+license: cc-by-nc-sa-4.0
+tags: [splade]
+model-index:
+- name: foreign
+  results:
+  - task: {type: retrieval}
+    dataset: {type: msmarco, name: msmarco}
+    metrics: [{type: mrr, value: 0.4}]
+---
+
+# Somebody's encoder
+
+It scores 40.2 on MS MARCO.
+"""
+
+
+def test_a_training_is_added_to_the_card_with_its_data_and_figures() -> None:
+    card = with_training(render_model_card(CONTENT), FACTS, {"step": 8, "loss": 0.123456})
+    assert "(zero-shot)" not in card
+    for expected in ("# splade-v3 for ko", "| data | mini/faq-ko |", "| pairs | 64 |", "| loss | 0.1235 |"):
+        assert expected in card
+    assert "| dev |" not in card
+    assert ModelCard(card).data.base_model == "naver/splade-v3"
+
+
+def test_measures_are_in_the_table_and_in_what_the_hub_reads() -> None:
+    card = with_scores(render_model_card(CONTENT), SCORES)
+    assert "| mini/faq-ko | dev | nDCG@10 | 0.4568 |" in card
+    found = ModelCard(card).data
+    assert found.model_name == "splade-v3 for ko"
+    assert [(r.dataset_name, r.dataset_split, r.metric_type, r.metric_value) for r in found.eval_results] == [
+        ("mini/faq-ko", "dev", "nDCG@10", 0.4568),
+        ("xquad/ko", None, "R@100", 1.0),
+    ]
+    assert ModelCard(str(ModelCard(card))).data.to_dict() == found.to_dict()
+
+
+def test_a_measure_taken_again_replaces_its_old_value_and_no_other() -> None:
+    card = with_scores(with_scores(render_model_card(CONTENT), SCORES), [replace(SCORES[0], value=0.5)])
+    assert [result.metric_value for result in ModelCard(card).data.eval_results] == [0.5, 1.0]
+    assert card.count("## Quality") == 1
+    assert "0.4568" not in card
+    assert "## How it was made" in card
+
+
+def test_measures_of_before_a_training_are_gone_after_it() -> None:
+    card = with_training(with_scores(render_model_card(CONTENT), SCORES), FACTS, {})
+    assert ModelCard(card).data.eval_results is None
+    assert "## Quality" not in card
+    assert "## Training" in card
+
+
+def test_of_a_foreign_card_licence_and_language_stay_and_its_claims_go() -> None:
+    card = with_training(FOREIGN, FACTS, {})
+    found = ModelCard(card).data
+    assert (found.license, found.language, found.eval_results) == ("cc-by-nc-sa-4.0", "en", None)
+    assert "sembridge" in found.tags
+    assert "**Not for commercial use.**" in card
+    assert "40.2" not in card
+
+
+def test_a_start_without_a_card_gets_one_that_says_so() -> None:
+    card = with_training(None, FACTS, {})
+    assert "license" not in ModelCard(card).data.to_dict()
+    assert "states none that could be read" in card
+
+
+def test_the_licence_stands_before_everything_but_the_title() -> None:
+    for card in (
+        render_model_card(replace(CONTENT, license="cc-by-nc-sa-4.0")),
+        with_training(render_model_card(replace(CONTENT, license="cc-by-nc-sa-4.0")), FACTS, {}, SCORES),
+        with_training(FOREIGN, FACTS, {}),
+    ):
+        body = ModelCard(card).text.strip().splitlines()
+        assert body[0].startswith("# ")
+        assert body[2].startswith("> **Not for commercial use.**")

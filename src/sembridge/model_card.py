@@ -1,10 +1,16 @@
-"""The model card a transfer writes: language, source and licence up front, then how the model was made."""
+"""The model card that every verb writes: licence and language up front, how the model was made, and its numbers.
 
+A card is text in, text out. Its front matter is what the Hub reads (huggingface.co/docs/hub/model-cards), the measures
+included (`model-index`).
+"""
+
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
-from huggingface_hub import ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 NON_COMMERCIAL = ("nc", "noncommercial", "non-commercial")
 
@@ -34,34 +40,55 @@ def write_model_card(folder: Path, content: CardContent) -> None:
 
 def render_model_card(content: CardContent) -> str:
     """Markdown with the Hub's YAML front matter."""
-    data = ModelCardData(
+    data = _data(
         language=content.language,
         license=content.license,
         license_name=content.license_name,
         license_link=content.license_link,
         base_model=_hub_id(content.source_encoder),
-        library_name="sentence-transformers",
-        pipeline_tag="feature-extraction",
-        tags=["sentence-transformers", "sparse-encoder", "sparse", "splade", "sembridge"],
     )
-    return f"---\n{data.to_yaml()}\n---\n\n{_body(content)}"
+    return _with_front_matter(data, _body(content))
 
 
 ZERO_SHOT = "It has not been trained in the target language (zero-shot)."
+_TAGS = ["sentence-transformers", "sparse-encoder", "sparse", "splade", "sembridge"]
+_SCORES = re.compile(r"\n## Quality\n.*?(?=\n## |\Z)", re.DOTALL)
+_TASK = ("sparse-information-retrieval", "Sparse Information Retrieval")  # as in Sentence Transformers' own cards
 
 
-def with_training(card: str | None, facts: Mapping[str, object], curve: Sequence[Mapping[str, float]]) -> str:
-    """The start encoder's card with what it was trained on; a short card of its own where the start has none."""
-    start = (
-        card or "---\nlibrary_name: sentence-transformers\npipeline_tag: feature-extraction\n---\n\n# Sparse encoder\n"
-    )
-    start = start.replace(ZERO_SHOT, "After that it was trained in the target language (see below).")
-    last = dict(curve[-1]) if curve else {}
-    rows = {**{key: value for key, value in facts.items() if key != "versions" and value is not None}, **last}
+@dataclass(frozen=True)
+class Score:
+    """A measure of the model on a data set.
+
+    Attributes:
+        data: what tables call the data, such as mini/faq-ko.
+        measure: in ir-measures notation, such as nDCG@10.
+    """
+
+    data: str
+    split: str | None
+    measure: str
+    value: float
+
+
+def with_training(
+    card: str | None, facts: Mapping[str, object], figures: Mapping[str, float], scores: Sequence[Score] = ()
+) -> str:
+    """The card of an encoder after a training: the start's card with what it was trained on.
+
+    Args:
+        card: the start's; one that SemBridge did not write gives its licence, language and base models only, because
+            its words and numbers are about another model.
+        facts: names and counts, in the order of the table; None is left out.
+        figures: of the step that was kept.
+        scores: on the dev data.
+    """
+    start = _card_of_ours(card).replace(ZERO_SHOT, "After that it was trained in the target language (see below).")
+    rows = {**{key: value for key, value in facts.items() if value is not None}, **figures}
     table = "\n".join(
         f"| {key} | {f'{value:.4g}' if isinstance(value, float) else value} |" for key, value in rows.items()
     )
-    return f"""{start.rstrip()}
+    trained = f"""{start.rstrip()}
 
 ## Training
 
@@ -71,10 +98,98 @@ def with_training(card: str | None, facts: Mapping[str, object], curve: Sequence
 
 Settings in `train_recipe.yaml`, the curve of losses and dev measures in `curve.jsonl`.
 """
+    return with_scores(_without_scores(trained), scores)
+
+
+def with_scores(card: str, scores: Sequence[Score]) -> str:
+    """The card with measures in the front matter and in the section Quality; those of before stay where not new."""
+    if not scores:
+        return card
+    data, body = _parsed(card)
+    results = {_key(result): result for result in (*(data.eval_results or ()), *map(_result, scores))}
+    data.eval_results = list(results.values())
+    data.model_name = data.model_name or _title(body)
+    return _with_front_matter(data, _SCORES.sub("", body).rstrip() + "\n\n" + _quality(data.eval_results))
+
+
+def _without_scores(card: str) -> str:
+    """A trained model is another one than that which was measured."""
+    data, body = _parsed(card)
+    data.eval_results = None
+    return _with_front_matter(data, _SCORES.sub("", body))
+
+
+def _card_of_ours(card: str | None) -> str:
+    data, body = _parsed(card) if card else (ModelCardData(), "")
+    if card and "sembridge" in (data.get("tags") or ()):
+        return card
+    known = {key: data.get(key) for key in ("language", "license", "license_name", "license_link", "base_model")}
+    licence = _licence_line(data.get("license_name") or data.get("license"), "start encoder")
+    body = f"# Sparse encoder\n\n{licence}\n\n{_ABOUT}\n\n{_USAGE}"
+    return _with_front_matter(_data(**known), body)
+
+
+def _data(**known: Any) -> ModelCardData:
+    """Front matter with what every card of ours says."""
+    return ModelCardData(
+        **known, library_name="sentence-transformers", pipeline_tag="feature-extraction", tags=[*_TAGS]
+    )
+
+
+def _parsed(card: str) -> tuple[ModelCardData, str]:
+    parsed = ModelCard(card, ignore_metadata_errors=True)
+    return cast(ModelCardData, parsed.data), parsed.text.lstrip("\n")
+
+
+def _with_front_matter(data: ModelCardData, body: str) -> str:
+    return f"---\n{data.to_yaml()}\n---\n\n{body}"
+
+
+def _title(body: str) -> str:
+    found = re.search(r"^# (.+)$", body, re.MULTILINE)
+    return found[1].strip() if found else "sparse encoder"
+
+
+def _result(score: Score) -> EvalResult:
+    return EvalResult(
+        task_type=_TASK[0], task_name=_TASK[1], dataset_type=score.data, dataset_name=score.data,
+        dataset_split=score.split, metric_type=score.measure, metric_name=score.measure,
+        metric_value=round(float(score.value), 4),
+    )  # fmt: skip
+
+
+def _key(result: EvalResult) -> tuple[str, ...]:
+    return (result.dataset_name, str(result.dataset_split), result.metric_type)
+
+
+def _quality(results: Sequence[EvalResult]) -> str:
+    rows = "\n".join(
+        f"| {result.dataset_name} | {result.dataset_split or ''} | {result.metric_type} | {result.metric_value:.4f} |"
+        for result in results
+    )
+    return f"""## Quality
+
+| data | split | measure | value |
+|---|---|---|---:|
+{rows}
+"""
 
 
 def is_non_commercial(license_name: str | None) -> bool:
     return license_name is not None and any(part in NON_COMMERCIAL for part in license_name.lower().split("-"))
+
+
+_ABOUT = """A learned sparse retrieval encoder, and a stock Sentence Transformers `SparseEncoder`: nothing of
+SemBridge is needed to use it."""
+_USAGE = """```python
+from sentence_transformers import SparseEncoder
+
+encoder = SparseEncoder("PATH_OR_NAME_OF_THIS_MODEL")
+documents = encoder.encode_document(["..."])
+queries = encoder.encode_query(["..."])
+scores = encoder.similarity(queries, documents)
+```
+"""
 
 
 def _body(content: CardContent) -> str:
@@ -83,29 +198,24 @@ def _body(content: CardContent) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in content.versions.items())
     return f"""# {content.title}
 
-A learned sparse retrieval encoder: a text becomes weights over a vocabulary of {content.n_target:,} tokens. It was
-moved from English by [SemBridge](https://arxiv.org/abs/2605.26002) and is a stock Sentence Transformers
-`SparseEncoder`: nothing of SemBridge is needed to use it.
+{_licence_line(content.license_name or content.license, "source encoder")}
 
-{_licence_line(content)}
+{_ABOUT}
 
-```python
-from sentence_transformers import SparseEncoder
+A text becomes weights over a vocabulary of {content.n_target:,} tokens. It was moved from English by
+[SemBridge](https://arxiv.org/abs/2605.26002).
 
-encoder = SparseEncoder("PATH_OR_NAME_OF_THIS_MODEL")
-documents = encoder.encode_document(["..."])
-queries = encoder.encode_query(["..."])
-scores = encoder.similarity(queries, documents)
-```
-
+{_USAGE}
 ## How it was made
 
 | | |
 |---|---|
+| language | {content.language or "not stated"} |
 | source encoder | `{content.source_encoder}` |
 | target tokenizer | `{content.target_tokenizer}` |
 | bridge | {f"`{content.bridge}`" if content.bridge else "none"} |
 | method | {content.method} |
+| training data | none |
 
 {ZERO_SHOT} Rows of the new vocabulary, by where they come from:
 
@@ -123,13 +233,12 @@ Made with {versions}.
 """
 
 
-def _licence_line(content: CardContent) -> str:
-    name = content.license_name or content.license
+def _licence_line(name: str | None, whose: str) -> str:
     if is_non_commercial(name):
-        return f"**Not for commercial use.** The source encoder's licence, `{name}`, carries over."
+        return f"> **Not for commercial use.** The {whose}'s licence, `{name}`, carries over to this model."
     if name:
-        return f"Licence: `{name}`, carried over from the source encoder."
-    return "Licence: the source encoder states none that could be read; ask its authors before you use this model."
+        return f"Licence: `{name}`, carried over from the {whose}."
+    return f"Licence: the {whose} states none that could be read; ask its authors before you use this model."
 
 
 def _hub_id(name: str) -> str | None:

@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,8 +27,9 @@ from sembridge.alignment import ALIGNMENT_FILE, Alignment
 from sembridge.bridge import Bridge, embed_texts
 from sembridge.errors import SembridgeError
 from sembridge.evaluation import evaluate
+from sembridge.hub import readme_path
 from sembridge.initialization import RowKind
-from sembridge.model_card import with_training
+from sembridge.model_card import Score, with_training
 from sembridge.output import check_output_folder, write_folder
 from sembridge.recipes import TrainRecipe
 from sembridge.retrieval_data import RetrievalData
@@ -483,13 +484,10 @@ def _write(
     folder: Path, *, training: Training, data: TrainingData, dev: RetrievalData | None, start_folder: str | Path | None
 ) -> None:
     training.encoder.save_pretrained(str(folder), create_model_card=False)
-    card = None
     if start_folder is not None:
         for name in (ALIGNMENT_FILE, REPORT_FILE, "recipe.yaml"):
             if (Path(start_folder) / name).is_file():
                 shutil.copyfile(Path(start_folder) / name, folder / name)
-        old_card = Path(start_folder) / "README.md"
-        card = old_card.read_text(encoding="utf-8") if old_card.is_file() else None
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in training.curve)
     (folder / CURVE_FILE).write_text("".join(lines), encoding="utf-8")
     training.recipe.write(folder / RECIPE_FILE)
@@ -502,4 +500,28 @@ def _write(
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
     }
     (folder / TRAINING_FILE).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(with_training(card, facts, training.curve), encoding="utf-8")
+    (folder / "README.md").write_text(_card(training, facts, dev, start_folder), encoding="utf-8")
+
+
+def _card(
+    training: Training, facts: Mapping[str, object], dev: RetrievalData | None, start_folder: str | Path | None
+) -> str:
+    """The start's card, whose licence carries over, with the training and the dev measure of the step that was kept."""
+    start = start_folder or getattr(training.encoder.config, "_name_or_path", None)
+    path = readme_path(start) if start else None
+    kept, scores = _kept_row(training, dev), []
+    if dev is not None and training.recipe.dev_measure in kept:
+        measure = training.recipe.dev_measure
+        scores = [Score(dev.name, dev.split, measure, kept[measure])]
+    told = {key: value for key, value in facts.items() if key != "versions"}
+    card = path.read_text(encoding="utf-8") if path is not None else None
+    return with_training(card, told, kept, scores)
+
+
+def _kept_row(training: Training, dev: RetrievalData | None) -> Mapping[str, float]:
+    """The row of the curve that the saved weights belong to: the best one with dev data, else the last."""
+    measure = training.recipe.dev_measure
+    measured = [row for row in training.curve if measure in row] if dev is not None else []
+    if measured:
+        return max(measured, key=lambda row: row[measure])
+    return training.curve[-1] if training.curve else {}
