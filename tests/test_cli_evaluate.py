@@ -14,6 +14,7 @@ from typing import Any
 
 import ir_measures
 import pytest
+from huggingface_hub import ModelCard
 from sentence_transformers import SparseEncoder
 from test_cli import Done, sembridge, strict_json
 from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
@@ -360,3 +361,27 @@ def test_queries_and_documents_that_changed_take_a_line_each(capsys: pytest.Capt
     assert len(cut) == 2
     assert all(line.endswith("…") and PIPE_WIDTH - 2 <= cell_len(line) <= PIPE_WIDTH for line in cut)
     assert short == "0.00 to 1.00  short"
+
+
+# --- the model card --------------------------------------------------------------------------------------------------
+
+
+def test_card_keeps_the_measures_in_the_model_card_of_a_folder(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "first", tmp_path / "first")
+    (tmp_path / "first" / "README.md").write_text("---\nlicense: mit\n---\n\n# 학교\n\nText.\n", encoding="utf-8")
+    arguments = [tmp_path / "first", place / "words" / "en", *MEASURES, "--card", "--no-references"]
+    (row,) = document(place, *arguments)["data"][0]["systems"]
+    assert evaluated(place, *arguments).code == 0  # a second time changes nothing
+    text = (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
+    card = ModelCard(text)
+    found = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert found == pytest.approx({name: row["measures"][name] for name in MEASURES}, abs=1e-4)
+    assert (card.data.license, card.data.model_name) == ("mit", "학교")
+    assert text.count("## Quality") == 1
+    assert "Text." in text
+
+
+def test_card_without_a_folder_is_wrong_usage(place: Path) -> None:
+    done = evaluated(place, "mini/splade-en", place / "words" / "en", "--card")
+    assert done.code == 2
+    assert "no encoder is a folder" in " ".join(done.err.replace("│", " ").split())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sembridge.comparison import DataReport, SystemComparison, SystemRow
     from sembridge.evaluation_plan import EnglishEncoder, EvaluationPlan
     from sembridge.health import HealthCheck
+    from sembridge.retrieval_data import RetrievalData
 
 PIPE_WIDTH = 100  # of a file or pipe, which has none
 N_SHOWN_SHIFTS = 3
@@ -103,6 +104,9 @@ def evaluate(
     output_format: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.TABLE,
     as_json: Json = False,
     per_query: Annotated[bool, typer.Option("--per-query", help="Values per query, in json and csv.")] = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write the measures into the model cards of encoders that are folders.")
+    ] = False,
     trust_remote_code: RemoteCode = False,
     allow_pickle: AllowPickle = False,
 ) -> None:
@@ -122,6 +126,8 @@ def evaluate(
         words, data=data or (), measures=measure or (), top_k=DEFAULT_TOP_K if top_k is None else top_k
     )
     data_sets = [load_retrieval_data(name, split=split).sample(queries, documents, seed=seed) for name in plan.data]
+    if card and not any(Path(given).is_dir() for given in plan.encoders.values()):
+        raise typer.BadParameter("no encoder is a folder, whose README.md could be written", param_hint="--card")
     run_files = evaluation_plan.run_files(run, list(plan.encoders), [d.name for d in data_sets])
     source = evaluation_plan.EnglishEncoder(None)
     if not no_references:
@@ -149,6 +155,8 @@ def evaluate(
         baseline=baseline,
         run_files=run_files,
     )
+    if card:
+        _write_cards(plan, data_sets, reports)
     match output_format:
         case Format.JSON:
             print_json(_document(plan, source, split, reports, per_query=per_query))
@@ -159,6 +167,25 @@ def evaluate(
                 _print_report(report, source)
             if len(reports) > 1:
                 _print_overview(reports)
+
+
+def _write_cards(plan: "EvaluationPlan", data_sets: "Sequence[RetrievalData]", reports: "Sequence[DataReport]") -> None:
+    """Adds the measures to README.md in every encoder that is a folder."""
+    from sembridge.model_card import Score, with_scores
+    from sembridge.output import write_file
+
+    for name, given in plan.encoders.items():
+        if not Path(given).is_dir():
+            continue
+        path = Path(given) / "README.md"
+        scores = [
+            Score(data.name, data.split, measure, value)
+            for data, report in zip(data_sets, reports, strict=True)
+            for row in report.rows
+            if (row.name, row.kind) == (name, "encoder")
+            for measure, value in row.evaluation.measures.items()
+        ]
+        write_file(path, [with_scores(path.read_text(encoding="utf-8") if path.is_file() else "", scores)])
 
 
 def _document(
