@@ -164,7 +164,7 @@ def test_markup_in_a_question_stays_text(page: Any) -> None:
 def test_the_switch_turns_the_page_dark_and_is_remembered(page: Any) -> None:
     def colours() -> list[str]:
         asked = "selector => getComputedStyle(document.querySelector(selector)).backgroundColor"
-        return [page.evaluate(asked, selector) for selector in (".gradio-container", ".sb-column")]
+        return [page.evaluate(asked, selector) for selector in ("body", ".sb-column")]
 
     light = colours()
     page.get_by_role("button", name="Dark mode").click()
