@@ -6,7 +6,6 @@ Nothing is fetched while building, and no page asks another machine for anything
 
 import re
 from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -40,7 +39,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "index and search <docs/search>",
         "export <docs/export>",
         "report <docs/report>",
-        *(("demo <docs/demo>",) if Path(__file__).with_name("demo.md").exists() else ()),
+        "demo <docs/demo>",
     ),
     "Topics": ("docs/method", "docs/data", "docs/engines", "docs/scaling", "docs/reading-results"),
     "Reference": ("docs/api", "docs/glossary", "benchmarks/README", "recipes/mini/README"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from commands import run_sembridge
 from markdown_it import MarkdownIt
 
@@ -160,13 +161,21 @@ def test_documents_show_no_command_without_saying_whether_it_runs() -> None:
     assert not [b.place for b in BLOCKS if b.language == "" and b.not_run is None and program.search(b.text)]
 
 
-def test_recipes_shown_are_recipes() -> None:
-    shown = [block for block in BLOCKS if block.language == "yaml"]
-    assert shown
-    for block in shown:
-        import yaml
+def merged(recipe: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """`recipe` with the keys of `more`, at every depth."""
+    both = {key: merged(recipe[key], more[key]) for key in recipe.keys() & more.keys() if isinstance(more[key], dict)}
+    return {**recipe, **more, **both}
 
-        GridRecipe.build(yaml.load(block.text, yaml.BaseLoader), origin=block.place)
+
+def test_recipes_shown_are_recipes() -> None:
+    """A page's first one is whole; those after it are what is added to it."""
+    recipes: dict[str, dict[str, Any]] = {}
+    for block in BLOCKS:
+        if block.language == "yaml":
+            shown = yaml.load(block.text, yaml.BaseLoader)
+            recipes[block.page] = merged(recipes.get(block.page, {}), shown)
+            GridRecipe.build(recipes[block.page], origin=block.place)
+    assert recipes
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
