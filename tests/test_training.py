@@ -264,6 +264,15 @@ def test_a_collapse_that_is_only_warned_of_trains_to_the_end(
         train(encoder(), toy_pairs(), tmp_path / "nan", recipe=recipe(steps=60, learning_rate=1e30, collapse="warn"))
 
 
+def test_a_training_that_made_things_worse_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shuffled = pairs_data("wrong", toy_pairs().queries, toy_pairs().documents[1:] + toy_pairs().documents[:1])
+    settings = {"steps": 20, "eval_steps": 10, "learning_rate": 3e-3, "collapse": "warn"}
+    result = train(encoder(), shuffled, tmp_path / "out", dev=toy_dev(), recipe=recipe(**settings))
+    dev = [row["nDCG@10"] for row in result.curve if "nDCG@10" in row]
+    assert max(dev[1:]) < dev[0]  # else this data shows nothing
+    assert "keep the encoder you started from" in caplog.text
+
+
 def test_every_problem_is_one_line(tmp_path: Path) -> None:
     cases: list[tuple[Callable[[], object], str]] = [
         (lambda: train(encoder(), toy_pairs(4), tmp_path / "a", recipe=recipe()), "lower the batch size"),

@@ -134,11 +134,23 @@ def train(
     ):
         trainer.train(resume_from_checkpoint=last)
     training = Training(encoder.eval(), _curve(trainer), trainer.state.global_step, len(data), recipe)
+    _warn_of_loss(training)
     if trainer.is_world_process_zero():
         write = partial(_write, training=training, data=data, dev=dev, start_folder=start_folder)
         write_folder(out, write, overwrite=overwrite)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return training
+
+
+def _warn_of_loss(training: Training) -> None:
+    """Says so where the dev measure was highest before the first step."""
+    dev = [point[training.recipe.dev_measure] for point in training.curve if training.recipe.dev_measure in point]
+    if len(dev) > 1 and max(dev[1:]) < dev[0]:
+        logger.warning(
+            "The dev %s was %.3f before training and %.3f at best afterwards: keep the encoder you started from, or "
+            "train with a lower learning rate or for longer.",
+            training.recipe.dev_measure, dev[0], max(dev[1:]),
+        )  # fmt: skip
 
 
 def mine_hard_negatives(
