@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
 
 from sembridge.model_card import (
     CardContent,
@@ -227,3 +228,38 @@ def test_the_licence_stands_before_everything_but_the_title() -> None:
         body = ModelCard(card).text.strip().splitlines()
         assert body[0].startswith("# ")
         assert body[2].startswith("> **Not for commercial use.**")
+
+
+# --- as the verbs write it -------------------------------------------------------------------------------------------
+
+
+def test_a_training_from_an_encoder_given_by_name_keeps_its_licence_and_tells_the_kept_step(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    from sembridge.loading import load_encoder
+    from sembridge.recipes import TrainRecipe
+    from sembridge.retrieval_data import RetrievalData
+    from sembridge.training import pairs_data, train
+
+    tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece")).save_pretrained(
+        str(tmp_path / "start"), create_model_card=False
+    )
+    (tmp_path / "start" / "README.md").write_text(FOREIGN, encoding="utf-8")
+    words = sorted(ENGLISH_WORDS)[:16]
+    documents = [f"{word} {words[place - 1]}" for place, word in enumerate(words)]
+    corpus = {f"d{place}": document for place, document in enumerate(documents)}
+    queries = {f"q{place}": word for place, word in enumerate(words)}
+    dev = RetrievalData("toy-dev", "en", corpus, queries, {f"q{i}": {f"d{i}": 1} for i in range(len(words))}, "dev")
+    settings = {"steps": 4, "eval_steps": 2, "batch_size": 8, "learning_rate": 1e-3, "max_length": 16}
+    result = train(
+        load_encoder(tmp_path / "start"), pairs_data("toy", words, documents), tmp_path / "out", dev=dev,
+        recipe=TrainRecipe.build(settings),
+    )  # fmt: skip
+    card = ModelCard((tmp_path / "out" / "README.md").read_text(encoding="utf-8"))
+    assert card.data.license == "cc-by-nc-sa-4.0"
+    assert "**Not for commercial use.**" in card.text
+    assert "| data | toy |" in card.text
+    measured = [row for row in result.curve if "nDCG@10" in row]
+    best = max(row["nDCG@10"] for row in measured)
+    (kept,) = card.data.eval_results
+    assert (kept.dataset_name, kept.dataset_split, kept.metric_type) == ("toy-dev", "dev", "nDCG@10")
+    assert kept.metric_value == pytest.approx(best, abs=1e-4)
