@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from numpy.typing import NDArray
 from sentence_transformers import SparseEncoder
 from tiny import ENGLISH_TEXTS, HEADS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
 from sembridge.errors import MissingExtraError, SembridgeError
 from sembridge.export.onnx_model import TOLERANCE, export_onnx
+from sembridge.loading import load_encoder
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -133,3 +135,13 @@ def test_a_missing_package_is_refused_with_the_install_line(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=rf'needs {package}, .*pip install "sembridge\[onnx\]"'):
         export_onnx(tiny("BertForMaskedLM"), tmp_path / "out", name="tiny")
+
+
+def test_the_licence_of_the_encoder_carries_over_and_is_loud(tmp_path: Path) -> None:
+    tiny("BertForMaskedLM").save_pretrained(str(tmp_path / "encoder"), create_model_card=False)
+    (tmp_path / "encoder" / "README.md").write_text("---\nlicense: cc-by-nc-sa-4.0\n---\n", encoding="utf-8")
+    manifest = export_onnx(load_encoder(tmp_path / "encoder"), tmp_path / "out", name="encoder")
+    assert manifest["license"] == "cc-by-nc-sa-4.0"
+    card = ModelCard((tmp_path / "out" / "README.md").read_text(encoding="utf-8"))
+    assert card.data.license == "cc-by-nc-sa-4.0"
+    assert card.text.strip().splitlines()[2].startswith("> **Not for commercial use.**")

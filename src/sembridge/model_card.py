@@ -47,7 +47,7 @@ def render_model_card(content: CardContent) -> str:
         license_link=content.license_link,
         base_model=_hub_id(content.source_encoder),
     )
-    return _with_front_matter(data, _body(content))
+    return with_front_matter(data, _body(content))
 
 
 ZERO_SHOT = "It has not been trained in the target language (zero-shot)."
@@ -109,14 +109,14 @@ def with_scores(card: str, scores: Sequence[Score]) -> str:
     results = {_key(result): result for result in (*(data.eval_results or ()), *map(_result, scores))}
     data.eval_results = list(results.values())
     data.model_name = data.model_name or _title(body)
-    return _with_front_matter(data, _SCORES.sub("", body).rstrip() + "\n\n" + _quality(data.eval_results))
+    return with_front_matter(data, _SCORES.sub("", body).rstrip() + "\n\n" + _quality(data.eval_results))
 
 
 def _without_scores(card: str) -> str:
     """A trained model is another one than that which was measured."""
     data, body = _parsed(card)
     data.eval_results = None
-    return _with_front_matter(data, _SCORES.sub("", body))
+    return with_front_matter(data, _SCORES.sub("", body))
 
 
 def _card_of_ours(card: str | None) -> str:
@@ -124,9 +124,9 @@ def _card_of_ours(card: str | None) -> str:
     if card and "sembridge" in (data.get("tags") or ()):
         return card
     known = {key: data.get(key) for key in ("language", "license", "license_name", "license_link", "base_model")}
-    licence = _licence_line(data.get("license_name") or data.get("license"), "start encoder")
+    licence = licence_line(data.get("license_name") or data.get("license"), "start encoder")
     body = f"# Sparse encoder\n\n{licence}\n\n{_ABOUT}\n\n{_USAGE}"
-    return _with_front_matter(_data(**known), body)
+    return with_front_matter(_data(**known), body)
 
 
 def _data(**known: Any) -> ModelCardData:
@@ -141,7 +141,8 @@ def _parsed(card: str) -> tuple[ModelCardData, str]:
     return cast(ModelCardData, parsed.data), parsed.text.lstrip("\n")
 
 
-def _with_front_matter(data: ModelCardData, body: str) -> str:
+def with_front_matter(data: ModelCardData, body: str) -> str:
+    """A card of what the Hub reads and what people read."""
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
 
 
@@ -198,7 +199,7 @@ def _body(content: CardContent) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in content.versions.items())
     return f"""# {content.title}
 
-{_licence_line(content.license_name or content.license, "source encoder")}
+{licence_line(content.license_name or content.license, "source encoder")}
 
 {_ABOUT}
 
@@ -233,7 +234,8 @@ Made with {versions}.
 """
 
 
-def _licence_line(name: str | None, whose: str) -> str:
+def licence_line(name: str | None, whose: str) -> str:
+    """The sentence about the licence, loud where it forbids commercial use."""
     if is_non_commercial(name):
         return f"> **Not for commercial use.** The {whose}'s licence, `{name}`, carries over to this model."
     if name:

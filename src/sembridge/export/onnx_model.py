@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from huggingface_hub import ModelCardData
 from numpy.typing import NDArray
 
 from sembridge.errors import MissingExtraError, SembridgeError
 from sembridge.export.manifest import Manifest, write_export
 from sembridge.fast_encoding import prompt_of
-from sembridge.loading import mini_folder, mini_names
+from sembridge.loading import mini_folder, mini_names, read_model_card
+from sembridge.model_card import licence_line, with_front_matter
 from sembridge.surgery import SpladeRoute, splade_route
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def export_onnx(
     check_onnx()
     if encoder.backend != "torch":
         raise SembridgeError(f"{name} runs on {encoder.backend}; the ONNX export needs its torch weights.")
+    card = read_model_card(encoder)
     encoder = copy.deepcopy(encoder).cpu().float().eval()
     route = splade_route(encoder, "document")
 
@@ -72,6 +75,9 @@ def export_onnx(
         return {
             "format": "onnx",
             "encoder": name,
+            "license": card.license,
+            "license_name": card.license_name,
+            "license_link": card.license_link,
             "architecture": type(route.transformer.model).__name__,
             "n_dims": int(encoder.get_embedding_dimension() or 0),
             "inputs": inputs,
@@ -245,7 +251,10 @@ def _readme(manifest: Manifest) -> str:
         use = f"""(logits,) = session.run(None, inputs)  # (texts, tokens, vocabulary)
 weights = {logarithms.format(masked)}.{manifest["pooling"]}(axis=1)"""
     prompt = f"Put {manifest['document_prompt']!r} before every text. " if manifest["document_prompt"] else ""
-    return f"""# {manifest["encoder"]} as ONNX
+    licence: dict[str, Any] = {key: manifest[key] for key in ("license", "license_name", "license_link")}
+    body = f"""# {manifest["encoder"]} as ONNX
+
+{licence_line(licence["license_name"] or licence["license"], "encoder")}
 
 The document side, {manifest["architecture"]} with {manifest["n_dims"]} dimensions; under onnxruntime a weight differs
 from torch by at most {manifest["largest_difference_from_torch"]:.1e}. {prompt}Texts are cut after
@@ -272,3 +281,5 @@ for row in weights:
     print([(tokenizer.id_to_token(int(i)), round(float(row[i]), 2)) for i in strongest])
 ```
 """
+    tags = ["sparse-encoder", "sparse", "splade", "sembridge", "onnx"]
+    return with_front_matter(ModelCardData(**licence, library_name="onnx", tags=tags), body)
