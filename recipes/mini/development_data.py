@@ -18,12 +18,6 @@ def read_texts(path: Path) -> dict[str, str]:
         return {r["_id"]: f"{r.get('title', '')} {r['text']}".strip() for r in records if "-dx-" not in r["_id"]}
 
 
-def read_qrels(path: Path) -> list[tuple[str, str]]:
-    """(query id, document id) of every positive judgement."""
-    rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:])
-    return [(query, document) for query, document, score in rows if int(score) > 0]
-
-
 def read_pairs(path: Path) -> list[tuple[str, str]]:
     """(English, target) of a dictionary or a parallel text."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:

