@@ -531,9 +531,12 @@ def _card(
 
 
 def _kept_row(training: Training, dev: RetrievalData | None) -> Mapping[str, float]:
-    """The row of the curve that the saved weights belong to: the best one with dev data, else the last."""
+    """The row of the curve that the saved weights belong to: with dev data the best checkpoint's, else the last.
+
+    The row of step 0 is the start's, and no checkpoint: it is not what was saved, even where it is the best.
+    """
     measure = training.recipe.dev_measure
-    measured = [row for row in training.curve if measure in row] if dev is not None else []
+    measured = [row for row in training.curve if measure in row and row["step"] > 0] if dev is not None else []
     if measured:
         return max(measured, key=lambda row: row[measure])
     return training.curve[-1] if training.curve else {}
