@@ -85,18 +85,20 @@ def _pass_on(self: nn.Linear, states: Tensor) -> Tensor:
 
 
 def _pool_with(decoder: nn.Linear) -> Any:
-    def forward(self: nn.Module, features: dict[str, Any]) -> dict[str, Any]:
+    def forward(self: Any, features: dict[str, Any]) -> dict[str, Any]:
         if "cu_seq_lens_q" in features:  # flash attention without padding, for which the stock pooling has a way
             features["token_embeddings"] = nn.functional.linear(
                 features["token_embeddings"], decoder.weight, decoder.bias
             )
-            return type(self).forward(self, features)  # type: ignore[no-any-return]
+            stock: dict[str, Any] = type(self).forward(self, features)
+            return stock
         mask = features["attention_mask"].bool()
         states = features["token_embeddings"][mask]  # (tokens, hidden_size)
         device = states.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
         with torch.autocast(device, enabled=False):
-            scores = _MaxOverTokens.apply(states, decoder.weight, mask.sum(dim=1).tolist(), dtype)
+            lengths = mask.sum(dim=1).tolist()
+            scores: Tensor = _MaxOverTokens.apply(states, decoder.weight, lengths, dtype)  # type: ignore[no-untyped-call]
             if decoder.bias is not None:  # the same for all tokens, so that it may come after the maximum
                 scores = scores + decoder.bias
             vectors = scores.relu().log1p()
