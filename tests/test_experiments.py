@@ -293,7 +293,9 @@ def test_a_moved_data_folder_and_a_new_default_leave_cells_alone(world: Path) ->
     [
         ({"preset": "default"}, True),
         ({"preset": "paper"}, False),
-        ({"preset": "default", "residual": 0}, False),
+        ({"preset": "default", "residual": 0}, True),
+        ({"preset": "default", "evidence": False}, False),
+        ({"preset": "paper", "residual": 0.1}, True),
         ({"method": "mean"}, False),
         ({"method": "random"}, True),
         ({"method": "multivariate", "covariance_scale": 1e-5}, True),

@@ -42,6 +42,9 @@ def test_a_token_is_explained_by_its_weights(family: str) -> None:
     assert token.parts == result(family).alignment.parts(school_id)
     assert token.parts[0].token.strip("▁Ġ") == "school"
     assert sum(part.weight for part in token.parts) == pytest.approx(1)
+    # So few tokens cannot be told from chance and are trusted; a copied row leaves nothing to trust.
+    assert token.confidence == 1
+    assert explainer(family).token(result(family).encoder.tokenizer.cls_token_id).confidence is None
 
 
 @over_families

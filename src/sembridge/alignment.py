@@ -38,11 +38,14 @@ class Alignment:
         weights: (n_target, n_source).
         kinds: (n_target,) uint8 of RowKind.
         source_tokens: raw spelling of every column.
+        confidence: (n_target,) float32 within [0, 1], how far a combined row's weights were trusted; nan on other rows,
+            and everywhere where no evidence was asked for.
     """
 
     weights: SparseWeights
     kinds: np.ndarray
     source_tokens: tuple[str, ...]
+    confidence: np.ndarray
 
     def parts(self, target_id: int) -> list[SourcePart]:
         """The source tokens of a target token, heaviest first; none for a row that fell back."""
@@ -67,6 +70,7 @@ class Alignment:
             "values": self.weights.values,
             "similarities": self.weights.similarities,
             "kind": torch.from_numpy(self.kinds),
+            "confidence": torch.from_numpy(self.confidence),
         }
         metadata = {
             "format": "pt",
@@ -100,9 +104,12 @@ class Alignment:
                 similarities=tensors["similarities"],
             )
             weights.validate(allow_empty_rows=True)
-            found = cls(weights, tensors["kind"].numpy(), tuple(json.loads(metadata["source_tokens"])))
-            if (len(found.kinds), len(found.source_tokens)) != (weights.n_rows, weights.n_columns):
-                raise ValueError("names and kinds do not fit the weights")
+            kinds, source_tokens = tensors["kind"].numpy(), tuple(json.loads(metadata["source_tokens"]))
+            unknown = torch.full((len(kinds),), torch.nan)
+            found = cls(weights, kinds, source_tokens, tensors.get("confidence", unknown).numpy())
+            sizes = (len(kinds), len(found.confidence), len(source_tokens))
+            if sizes != (weights.n_rows, weights.n_rows, weights.n_columns):
+                raise ValueError("names, kinds and confidence do not fit the weights")
             return found
         except (SafetensorError, SembridgeError, KeyError, TypeError, ValueError, IndexError) as error:
             raise SembridgeError(f"{path} is damaged ({error}); run the transfer again.") from None

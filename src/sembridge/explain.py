@@ -1,5 +1,6 @@
 """Why a transferred encoder does what it does: the English tokens behind target tokens, texts and matches."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TokenExplanation:
-    """A target token and the source tokens its row was made of."""
+    """A target token and the source tokens its row was made of.
+
+    `confidence` says how far they were trusted, within [0, 1]; None where there was nothing to trust.
+    """
 
     token_id: int
     token: str
     text: str
     kind: str
     parts: list[SourcePart]
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,12 +88,14 @@ class Explainer:
         return self._ids.get(spelling, [])
 
     def token(self, token_id: int) -> TokenExplanation:
+        confidence = float(self.alignment.confidence[token_id])
         return TokenExplanation(
             token_id,
             self.vocabulary.tokens[token_id],
             self.vocabulary.texts[token_id],
             RowKind(int(self.alignment.kinds[token_id])).name.lower(),
             self.alignment.parts(token_id),
+            None if math.isnan(confidence) else round(confidence, 4),
         )
 
     def text(self, text: str, *, top: int = 20, query: bool = False) -> list[Dimension]:

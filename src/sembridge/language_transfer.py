@@ -62,10 +62,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class LeastCertainToken:
-    """A combined token with a low similarity, and what it was made of."""
+    """A combined token with a low confidence or similarity, and what it was made of."""
 
     token: str
     similarity: float
+    confidence: float | None
     sources: list[str]
 
 
@@ -78,6 +79,7 @@ class TransferReport:
         scripts: rows a kind for every script of the target vocabulary.
         support: how many combined rows have 1, 2, ... source tokens.
         similarity: quantiles of the combined rows' best similarity.
+        confidence: quantiles of the combined rows' confidence; empty where no evidence was asked for.
         mean_norms: of the input embedding: all source rows, and target rows by kind.
         seconds: by stage.
     """
@@ -92,6 +94,7 @@ class TransferReport:
     scripts: dict[str, dict[str, int]]
     support: dict[int, int]
     similarity: dict[str, float]
+    confidence: dict[str, float]
     least_certain: list[LeastCertainToken]
     mean_norms: dict[str, float]
     seconds: dict[str, float]
@@ -230,7 +233,7 @@ def transfer(
         rows = initialize(source, target, overlap, recipe, embed=embed, placed=placed, device=device)
     with clock.stage("surgery"):
         transferred = transplant(encoder, target_tokenizer, rows.rows, n_target=len(vocabularies.target))
-    alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens)
+    alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens, rows.confidence)
     report = _report(vocabularies, rows, alignment, recipe, origin, clock, encoder=encoder, transferred=transferred,
                      bridge=bridge_settings(bridge) if embed is not None and bridge is not None else None)  # fmt: skip
     return LanguageTransfer(transferred, alignment, report, recipe, origin)
@@ -285,6 +288,7 @@ def _report(
         scripts=_count_scripts(target, rows.kinds),
         support=dict(sorted(support.items())),
         similarity=_quantiles(rows.best_similarity[combined]),
+        confidence=_quantiles(rows.confidence[combined]),
         least_certain=_least_certain(target, rows, alignment, combined),
         mean_norms=_mean_norms(encoder, transferred, rows.kinds),
         seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
@@ -305,22 +309,24 @@ def _count_scripts(target: Vocabulary, kinds: np.ndarray) -> dict[str, dict[str,
     return {script: dict(count) for script, count in sorted(counts.items(), key=lambda item: -item[1].total())}
 
 
-def _quantiles(similarity: np.ndarray) -> dict[str, float]:
-    if not len(similarity):
+def _quantiles(figures: np.ndarray) -> dict[str, float]:
+    if not len(figures) or np.isnan(figures).any():
         return {}
     levels = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-    values = np.quantile(similarity.astype(np.float64), levels)
+    values = np.quantile(figures.astype(np.float64), levels)
     return {f"{100 * level:g} %": round(float(value), 4) for level, value in zip(levels, values, strict=True)}
 
 
 def _least_certain(
     target: Vocabulary, rows: Initialization, alignment: Alignment, combined: np.ndarray
 ) -> list[LeastCertainToken]:
-    order = combined[np.argsort(rows.best_similarity[combined], kind="stable")][:N_LEAST_CERTAIN]
+    doubts = np.lexsort((rows.best_similarity[combined], rows.confidence[combined]))
+    order = combined[doubts][:N_LEAST_CERTAIN]
     return [
         LeastCertainToken(
             target.tokens[i],
             round(float(rows.best_similarity[i]), 4),
+            None if np.isnan(rows.confidence[i]) else round(float(rows.confidence[i]), 4),
             [part.token for part in alignment.parts(int(i))[:5]],
         )
         for i in order

@@ -105,9 +105,12 @@ def initialize(
         combined = combine_nearest(placed, n_source=len(source), memory_budget=budget, device=device, progress=progress)
     kinds = copied_rows(overlap, target)
     best_similarity = np.full(len(target), np.nan, np.float32)
+    confidence = np.full(len(target), np.nan, np.float32)
     if combined is not None:
         kinds[combined.target_ids] = RowKind.COMBINED
         best_similarity[combined.target_ids] = combined.best_similarity
+        if combined.confidence is not None:
+            confidence[combined.target_ids] = combined.confidence
     own = recipe.method == "sembridge"  # its presets' additions are no part of a published baseline
     return Initialization(
         weights=_assemble(overlap, combined, n_target=len(target), n_source=len(source)),
@@ -116,6 +119,7 @@ def initialize(
         fallback=_fallback(recipe),
         statistics_ids=candidate_ids(source, "all"),
         restore_norms=own and recipe.restore_norms,
+        confidence=confidence,
         residual=recipe.residual if own else 0.0,
         draw_order=np.argsort(np.array(target.tokens, dtype=object), kind="stable"),
         seed=recipe.seed,

@@ -24,11 +24,13 @@ class CombinedRows:
         target_ids: (n_combined,) the tokens that got weights, ascending.
         weights: (n_combined, n_source).
         best_similarity: (n_combined,) the highest cosine in the row's support, without any hub correction.
+        confidence: (n_combined,) float32 within [0, 1], how far the row's weights can be trusted; None if not asked.
     """
 
     target_ids: np.ndarray
     weights: SparseWeights
     best_similarity: np.ndarray
+    confidence: np.ndarray | None = None
 
     @classmethod
     def none(cls, n_source: int) -> "CombinedRows":
@@ -156,8 +158,11 @@ class Initialization:
         statistics_ids: (n,) source ids whose rows the fallback takes its statistics from.
         restore_norms: scale a combined row to the weighted mean norm of its source rows. A convex combination of k
             nearly orthogonal rows is about 1/sqrt(k) as long as they are, and a shorter row scores lower.
-        residual: share of a combined row's variance that is its own, drawn as the fallback draws. Tokens of near
-            meaning share most source rows; the residual lets a text match itself through them all the same.
+        confidence: (n_target,) float32 within [0, 1], how far a combined row's weights are trusted; nan on other
+            rows, and on rows trusted fully because no evidence was asked for.
+        residual: share of a fully trusted row's variance that is its own, drawn as the fallback draws. Tokens of near
+            meaning share most source rows; the residual lets a text match itself through them all the same. A row that
+            is trusted less has more of its own, one without any confidence has nothing else.
         draw_order: (n_target,) target ids by spelling, so that what is drawn for a token does not depend on its id.
         seed: of the draws; every matrix is drawn with a fresh generator.
     """
@@ -168,6 +173,7 @@ class Initialization:
     fallback: DrawRows
     statistics_ids: np.ndarray
     restore_norms: bool
+    confidence: np.ndarray
     residual: float
     draw_order: np.ndarray
     seed: int
@@ -180,28 +186,32 @@ class Initialization:
             rows[self._ids(RowKind.INERT)] = source_rows.min().clamp_max(0)
         elif self.restore_norms:
             self._restore_norms(rows, source_rows)
-        generator = torch.Generator().manual_seed(self.seed)
-        statistics = source_rows[torch.from_numpy(self.statistics_ids)]
-        missing = self._ids(RowKind.FALLBACK)
-        if len(missing):
-            rows[missing] = self.fallback(statistics, len(missing), generator)
-            if source_rows.shape[1] == 1:  # IDF weights, say, are never negative
-                rows[missing] = rows[missing].clamp(statistics.min(), statistics.max())
-        if self.residual > 0 and source_rows.shape[1] > 1:
-            self._add_residual(rows, statistics, generator)
+        self._draw(rows, source_rows[torch.from_numpy(self.statistics_ids)])
         return rows
+
+    def drawn_share(self, residual: float) -> np.ndarray:
+        """(n_target,) float32: the share of a row's variance that is drawn, all of a fallback row's."""
+        share = np.where(self.kinds == RowKind.FALLBACK, np.float32(1), np.float32(0))
+        combined = self.kinds == RowKind.COMBINED
+        share[combined] = 1 - np.nan_to_num(self.confidence[combined], nan=1.0) * (1 - residual)
+        return share
+
+    def _draw(self, rows: Tensor, statistics: Tensor) -> None:
+        """Shares of variance, so that the rows' spread about the mean row stays what it is."""
+        is_vector = statistics.shape[1] > 1
+        shares = self.drawn_share(self.residual if is_vector else 0.0)
+        ids = self.draw_order[shares[self.draw_order] > 0]
+        if not len(ids):
+            return
+        own = self.fallback(statistics, len(ids), torch.Generator().manual_seed(self.seed))
+        if not is_vector:  # IDF weights, say, are never negative
+            own = own.clamp(statistics.min(), statistics.max())
+        places, centre, share = torch.from_numpy(ids), statistics.mean(0), torch.from_numpy(shares[ids])[:, None]
+        mixed = centre + (1 - share).sqrt() * (rows[places] - centre) + share.sqrt() * (own - centre)
+        rows[places] = torch.where(share == 1, own, mixed)  # bit for bit the draw
 
     def _ids(self, kind: RowKind) -> Tensor:
         return torch.from_numpy(self.draw_order[self.kinds[self.draw_order] == kind])
-
-    def _add_residual(self, rows: Tensor, statistics: Tensor, generator: torch.Generator) -> None:
-        """Shares of variance, so that the rows' spread about the mean row stays what it is."""
-        combined = self._ids(RowKind.COMBINED)
-        own = self.fallback(statistics, len(combined), generator)
-        centre = statistics.mean(0)
-        rows[combined] = (
-            centre + (1 - self.residual) ** 0.5 * (rows[combined] - centre) + self.residual**0.5 * (own - centre)
-        )
 
     def _restore_norms(self, rows: Tensor, source_rows: Tensor) -> None:
         combined = self._ids(RowKind.COMBINED)

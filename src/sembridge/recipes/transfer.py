@@ -20,6 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hub_neighbours": 0,
         "restore_norms": False,
         "residual": 0.0,
+        "evidence": False,
         "min_similarity": 0.0,
         "fallback": "univariate",
     },
@@ -29,7 +30,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "candidates": "words",
         "hub_neighbours": 10,
         "restore_norms": False,
-        "residual": 0.4,
+        "residual": 0.0,
+        "evidence": True,
         "min_similarity": 0.0,
         "fallback": "multivariate",
     },
@@ -76,7 +78,10 @@ class TransferRecipe(Recipe):
     )
     hub_neighbours: int = Field(ge=0, description="subtract each source token's mean similarity to this many targets")
     restore_norms: bool = Field(description="scale a combined row to its source rows' mean norm")
-    residual: float = Field(ge=0.0, le=1.0, description="share of a combined row's variance that is drawn, its own")
+    residual: float = Field(
+        ge=0.0, le=1.0, description="share of a fully trusted row's variance that is drawn, its own"
+    )
+    evidence: bool = Field(description="trust each row as far as its similarity is above chance; off: trust all fully")
     min_similarity: float = Field(ge=-1.0, le=1.0, description="below it a row falls back")
     fallback: Literal["random", "mean", "univariate", "multivariate"] = Field(
         description="rows of tokens without usable similarity"
