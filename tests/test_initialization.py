@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import string
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -425,7 +426,7 @@ def test_a_row_stands_out_by_its_margin_over_the_runner_up() -> None:
     by_chance = -np.log(np.linspace(1, 1e-4, 10_000))  # falls off with scale 1
     found = distinctness(np.array([0.0, 1.0, np.inf], np.float32), by_chance)
     e = np.exp(1)
-    assert found == pytest.approx([0, (e - 1) / (e + 1), 1], abs=1e-2)
+    assert found == pytest.approx([1 / 2, e / (e + 1), 1], abs=1e-2)
     weights = SparseWeights.from_rows(
         2, torch.tensor([0, 0, 0, 1]), torch.tensor([0, 1, 2, 1]), torch.tensor([0.2, 0.5, 0.3, 1.0]),
         torch.tensor([0.1, 0.6, 0.4, 0.7]), 3,
@@ -468,6 +469,19 @@ def test_the_decoder_bias_goes_through_the_weights_unscaled(preset: str) -> None
     rows = combined_case(preset=preset)[0]
     found = rows.rows(torch.tensor([[1.0], [-2.0], [7.0], [0.5]]))
     torch.testing.assert_close(found, torch.tensor([[1.0], [0.3 * -2 + 0.7 * 0.5]]), rtol=0, atol=1e-6)
+
+
+def test_a_gain_spreads_new_rows_about_the_mean_row_and_leaves_copies_and_the_bias() -> None:
+    rows = build(SOURCE, TARGET)
+    source_rows, bias = torch.randn(len(SOURCE), 4), torch.randn(len(SOURCE), 1)
+    plain, wide = rows.rows(source_rows), replace(rows, gain=1.2).rows(source_rows)
+    new = torch.from_numpy(rows.new_ids())
+    assert [RowKind(kind).name for kind in rows.kinds[new]] == ["COMBINED", "COMBINED", "FALLBACK"]
+    centre = source_rows[SOURCE.text_ids].mean(0)
+    torch.testing.assert_close(wide[new], centre + 1.2 * (plain[new] - centre))
+    wide[new] = plain[new]
+    assert torch.equal(wide, plain)
+    assert torch.equal(replace(rows, gain=1.2).rows(bias), rows.rows(bias))
 
 
 def test_rows_do_not_change_their_argument_and_are_float32() -> None:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,14 @@ import torch
 
 from sembridge.alignment import Alignment
 from sembridge.bridge import Bridge, bridge_settings, embed_texts
+from sembridge.calibration import (
+    N_TEXTS_FOR_GAIN,
+    active_dims,
+    lower_biases,
+    matching_gain,
+    random_texts,
+    spread_lines,
+)
 from sembridge.errors import SembridgeError
 from sembridge.extension import extend_tokenizer, extended_overlap
 from sembridge.initialization import (
@@ -80,6 +88,8 @@ class TransferReport:
         support: how many combined rows have 1, 2, ... source tokens.
         similarity: quantiles of the combined rows' best similarity.
         confidence: quantiles of the combined rows' confidence; empty where no evidence was asked for.
+        gain: factor on the spread of the new rows about the mean row.
+        n_lowered: dimensions whose decoder bias was lowered, because they fired in too many texts.
         mean_norms: of the input embedding: all source rows, and target rows by kind.
         seconds: by stage.
     """
@@ -96,6 +106,8 @@ class TransferReport:
     similarity: dict[str, float]
     confidence: dict[str, float]
     least_certain: list[LeastCertainToken]
+    gain: float
+    n_lowered: int
     mean_norms: dict[str, float]
     seconds: dict[str, float]
     recipe: dict[str, object]
@@ -231,12 +243,46 @@ def transfer(
             )
     with clock.stage("weights"):
         rows = initialize(source, target, overlap, recipe, embed=embed, placed=placed, device=device)
+    own = recipe.method == "sembridge"  # no published baseline is calibrated
+    if own and recipe.match_activity:
+        with clock.stage("calibration"):
+            rows = replace(rows, gain=_gain(encoder, target_tokenizer, vocabularies, rows))
     with clock.stage("surgery"):
-        transferred = transplant(encoder, target_tokenizer, rows.rows, n_target=len(vocabularies.target))
+        transferred = transplant(encoder, target_tokenizer, rows.rows, n_target=len(target))
+    n_lowered = 0
+    if own and recipe.firing_cap < 1:
+        with clock.stage("calibration"):
+            texts = _calibration_texts(target, recipe)
+            n_lowered = lower_biases(transferred, rows.new_ids(), texts, most=recipe.firing_cap)
     alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens, rows.confidence)
     report = _report(vocabularies, rows, alignment, recipe, origin, clock, encoder=encoder, transferred=transferred,
+                     n_lowered=n_lowered,
                      bridge=bridge_settings(bridge) if embed is not None and bridge is not None else None)  # fmt: skip
     return LanguageTransfer(transferred, alignment, report, recipe, origin)
+
+
+def _gain(
+    encoder: "SparseEncoder", tokenizer: "PreTrainedTokenizerBase", vocabularies: Vocabularies, rows: Initialization
+) -> float:
+    """Random target tokens are to have as many active dims as random source tokens have in the source encoder."""
+    source_texts, target_texts = (
+        random_texts(vocabulary)[:N_TEXTS_FOR_GAIN] for vocabulary in (vocabularies.source, vocabularies.target)
+    )
+    if not source_texts or not target_texts or not len(rows.new_ids()):
+        return 1.0
+
+    def dims_of(gain: float) -> float:
+        build = replace(rows, gain=gain).rows
+        return active_dims(transplant(encoder, tokenizer, build, n_target=len(rows.kinds)), target_texts)
+
+    return matching_gain(dims_of, active_dims(encoder, source_texts))
+
+
+def _calibration_texts(target: Vocabulary, recipe: TransferRecipe) -> list[str]:
+    """Passages spread over the target text, where the recipe names one, else random tokens."""
+    if recipe.target_text is None:
+        return random_texts(target)
+    return spread_lines(recipe.file("target_text"))
 
 
 class _Clock:
@@ -272,6 +318,7 @@ def _report(
     *,
     encoder: "SparseEncoder",
     transferred: "SparseEncoder",
+    n_lowered: int,
     bridge: Mapping[str, object] | None,
 ) -> TransferReport:
     target = vocabularies.target
@@ -290,6 +337,8 @@ def _report(
         similarity=_quantiles(rows.best_similarity[combined]),
         confidence=_quantiles(rows.confidence[combined]),
         least_certain=_least_certain(target, rows, alignment, combined),
+        gain=round(rows.gain, 4),
+        n_lowered=n_lowered,
         mean_norms=_mean_norms(encoder, transferred, rows.kinds),
         seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
         recipe=recipe.settings(),

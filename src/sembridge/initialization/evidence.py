@@ -9,7 +9,7 @@ is to be expected by chance, the answer is 1 - x: one minus the local false disc
 simultaneous hypothesis testing"), under the cautious assumption that every token may have its score by chance.
 
 *Does it stand out?* A score above chance may still be shared by several source tokens, of which one is meant. The
-answer is the best one's probability less the runner-up's, on the scale on which scores by chance fall off.
+answer is the probability of the best one against the runner-up, on the scale on which scores by chance fall off.
 """
 
 import numpy as np
@@ -62,10 +62,10 @@ def above_chance(scores: np.ndarray, by_chance: np.ndarray) -> np.ndarray:
 
 
 def distinctness(margins: np.ndarray, by_chance: np.ndarray) -> np.ndarray:
-    """(n,) float32 within [0, 1]: how clearly the best source token stands out from the runner-up.
+    """(n,) float32 within [1/2, 1]: how clearly the best source token stands out from the runner-up.
 
     Scores by chance fall off about exponentially on top; a margin of one mean excess makes the best e times as likely
-    as the runner-up. The figure is the difference of the two probabilities.
+    as the runner-up. The figure is its probability if one of the two is right.
 
     Args:
         margins: (n,) best similarity less the second; infinite where there is no second.
@@ -73,7 +73,7 @@ def distinctness(margins: np.ndarray, by_chance: np.ndarray) -> np.ndarray:
     """
     threshold = np.quantile(by_chance, 0.9)
     scale = max(float((by_chance[by_chance >= threshold] - threshold).mean()), 1e-6)
-    return np.tanh(margins / (2 * scale)).astype(np.float32)
+    return (1 / (1 + np.exp(-margins / scale))).astype(np.float32)
 
 
 def row_margins(weights: SparseWeights) -> np.ndarray:

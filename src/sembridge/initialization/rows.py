@@ -163,6 +163,7 @@ class Initialization:
         residual: share of a fully trusted row's variance that is its own, drawn as the fallback draws. Tokens of near
             meaning share most source rows; the residual lets a text match itself through them all the same. A row that
             is trusted less has more of its own, one without any confidence has nothing else.
+        gain: factor on the deviation of combined and fallback rows from the mean row.
         draw_order: (n_target,) target ids by spelling, so that what is drawn for a token does not depend on its id.
         seed: of the draws; every matrix is drawn with a fresh generator.
     """
@@ -177,6 +178,7 @@ class Initialization:
     residual: float
     draw_order: np.ndarray
     seed: int
+    gain: float = 1.0
 
     def rows(self, source_rows: Tensor) -> Tensor:
         """(n_target, d) float32 rows from (n_source, d); a bias comes as (n_source, 1)."""
@@ -186,8 +188,16 @@ class Initialization:
             rows[self._ids(RowKind.INERT)] = source_rows.min().clamp_max(0)
         elif self.restore_norms:
             self._restore_norms(rows, source_rows)
-        self._draw(rows, source_rows[torch.from_numpy(self.statistics_ids)])
+        statistics = source_rows[torch.from_numpy(self.statistics_ids)]
+        self._draw(rows, statistics)
+        if self.gain != 1 and source_rows.shape[1] > 1:
+            new, centre = torch.from_numpy(self.new_ids()), statistics.mean(0)
+            rows[new] = centre + self.gain * (rows[new] - centre)
         return rows
+
+    def new_ids(self) -> np.ndarray:
+        """Ascending ids of combined and fallback rows."""
+        return np.flatnonzero(np.isin(self.kinds, (RowKind.COMBINED, RowKind.FALLBACK)))
 
     def drawn_share(self, residual: float) -> np.ndarray:
         """(n_target,) float32: the share of a row's variance that is drawn, all of a fallback row's."""

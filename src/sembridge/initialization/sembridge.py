@@ -198,8 +198,10 @@ def _confidence(
         device=device,
     )
     best_by_chance = by_chance.similarities.numpy()
-    found: np.ndarray = above_chance(row_maximum(weights), best_by_chance)
-    return found * distinctness(row_margins(weights), best_by_chance)
+    found: np.ndarray = np.multiply(
+        above_chance(row_maximum(weights), best_by_chance), distinctness(row_margins(weights), best_by_chance)
+    )
+    return found
 
 
 def _rule(recipe: TransferRecipe) -> Entmax | TopKSoftmax:

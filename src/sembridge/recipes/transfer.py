@@ -21,6 +21,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "restore_norms": False,
         "residual": 0.0,
         "evidence": False,
+        "match_activity": False,
+        "firing_cap": 1.0,
         "min_similarity": 0.0,
         "fallback": "univariate",
     },
@@ -32,6 +34,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "restore_norms": False,
         "residual": 0.0,
         "evidence": True,
+        "match_activity": True,
+        "firing_cap": 0.05,
         "min_similarity": 0.0,
         "fallback": "multivariate",
     },
@@ -65,7 +69,9 @@ class TransferRecipe(Recipe):
     covariance_scale: float = Field(
         default=1.0, gt=0.0, description="of multivariate rows; 1e-5 is transformers' mean_resizing"
     )
-    target_text: Path | None = Field(default=None, description=f"focus: {_CONTENTS['target_text']}")
+    target_text: Path | None = Field(
+        default=None, description=f"focus; optional for sembridge's firing_cap: {_CONTENTS['target_text']}"
+    )
     word_vectors: Path | None = Field(default=None, description=f"ofa, wechsel: {_CONTENTS['word_vectors']}")
     source_word_vectors: Path | None = Field(
         default=None, description=f"wechsel: {_CONTENTS['source_word_vectors']}; ofa: in the space of word_vectors"
@@ -82,6 +88,10 @@ class TransferRecipe(Recipe):
         ge=0.0, le=1.0, description="share of a fully trusted row's variance that is drawn, its own"
     )
     evidence: bool = Field(description="trust each row as far as its similarity is above chance; off: trust all fully")
+    match_activity: bool = Field(description="spread new rows so that texts have the source encoder's active dims")
+    firing_cap: float = Field(
+        gt=0.0, le=1.0, description="share of texts that a new token may fire in before its bias is lowered; 1: any"
+    )
     min_similarity: float = Field(ge=-1.0, le=1.0, description="below it a row falls back")
     fallback: Literal["random", "mean", "univariate", "multivariate"] = Field(
         description="rows of tokens without usable similarity"
@@ -111,6 +121,8 @@ class TransferRecipe(Recipe):
         """
         for name in NEEDED_FILES.get(self.method, ()):
             self.file(name)
+        if self.method == "sembridge" and self.target_text is not None:
+            self.file("target_text")
         if self.method == "ofa" and self.source_word_vectors is not None:
             self.file("source_word_vectors")
 
