@@ -55,11 +55,13 @@ def transfer(
     weighting: Annotated[str | None, typer.Option(help="entmax or softmax-topk.")] = None,
     fallback: Annotated[str | None, typer.Option(help="Rows without usable similarity.")] = None,
     min_similarity: Annotated[float | None, typer.Option(help="Below it a row falls back.")] = None,
-    residual: Annotated[float | None, typer.Option(help="Share of a combined row that is drawn, its own.")] = None,
+    residual: Annotated[float | None, typer.Option(help="Share of a trusted row that is drawn, its own.")] = None,
     covariance_scale: Annotated[
         float | None, typer.Option(help="Of multivariate rows; 1e-5 is transformers' mean_resizing.")
     ] = None,
-    target_text: Annotated[Path | None, typer.Option(help="focus: UTF-8 text, one passage a line (.gz).")] = None,
+    target_text: Annotated[
+        Path | None, typer.Option(help="focus; optional for sembridge: UTF-8, a passage a line (.gz).")
+    ] = None,
     word_vectors: Annotated[
         Path | None, typer.Option(help="ofa: multilingual, wechsel: target word vectors, word2vec format (.gz).")
     ] = None,
