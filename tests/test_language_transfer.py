@@ -31,11 +31,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 import sembridge.language_transfer as language_transfer
+from sembridge.calibration import random_texts
 from sembridge.errors import SembridgeError
 from sembridge.initialization import RowKind
 from sembridge.language_transfer import LanguageTransfer, Origin, compare_vocabularies, transfer
 from sembridge.recipes import PRESETS, TransferRecipe
-from sembridge.surgery import check_source_encoder
+from sembridge.surgery import check_source_encoder, decoder_biases
+from sembridge.vocabulary import read_vocabulary
 
 # Every head meets every family; tied, untied and Router models each meet every head and every family.
 KINDS = ("tied", "untied", "router")
@@ -214,7 +216,8 @@ def test_restored_norms_are_the_weighted_mean_norms_and_others_shrink(family: st
     case = ("BertForMaskedLM", family, "tied")
     source_rows = source_encoder(*case)[0].model.get_input_embeddings().weight
     for is_restored in (True, False):
-        result = run(source_encoder(*case), target_tokenizer(family), alpha=2, residual=0, restore_norms=is_restored)
+        settings = {"alpha": 2, "match_activity": False, "restore_norms": is_restored}
+        result = run(source_encoder(*case), target_tokenizer(family), **settings)
         combined = torch.from_numpy(result.alignment.kinds == RowKind.COMBINED)
         several = combined & (result.alignment.weights.support_sizes() > 1)
         assert several.sum() >= 5
@@ -224,6 +227,31 @@ def test_restored_norms_are_the_weighted_mean_norms_and_others_shrink(family: st
             torch.testing.assert_close(norms, wanted)
         else:
             assert (norms < 0.99 * wanted).all()
+
+
+def test_only_the_default_of_sembridge_is_calibrated_and_the_report_says_how() -> None:
+    case, tokenizer = ("BertForMaskedLM", "wordpiece", "tied"), target_tokenizer("wordpiece")
+    for settings in ({"preset": "paper"}, {"method": "multivariate"}, {"match_activity": False, "firing_cap": 1.0}):
+        report = run(source_encoder(*case), tokenizer, **settings).report
+        assert (report.gain, report.n_lowered) == (1.0, 0)
+    result = run(source_encoder(*case), tokenizer)
+    assert 0.8 <= result.report.gain <= 1.25
+    assert result.report.n_lowered > 0
+    new = np.isin(result.alignment.kinds, (RowKind.COMBINED, RowKind.FALLBACK))
+    texts = random_texts(read_vocabulary(result.encoder.tokenizer))
+    fired = (vectors(result.encoder, tuple(texts))[1] > 0).float()[:, torch.from_numpy(new)]
+    assert fired.mean(0).max() <= 0.06  # the text at the limit may fall on either side of zero
+
+
+def test_a_target_text_takes_the_place_of_random_tokens(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("\n".join(TARGET_TEXTS * 10), encoding="utf-8")
+    source, tokenizer = source_encoder("BertForMaskedLM", "wordpiece"), target_tokenizer("wordpiece")
+    random, given = (
+        run(source, tokenizer, target_text=path).encoder for path in (None, str(tmp_path / "text"))
+    )  # fmt: skip
+    assert not torch.equal(decoder_biases(random)[0], decoder_biases(given)[0])
+    with pytest.raises(SembridgeError, match=r"target_text: .*/none does not exist"):
+        run(source, tokenizer, target_text=str(tmp_path / "none"))
 
 
 def test_no_token_gets_a_row_from_a_marker_a_special_token_or_a_byte_fragment() -> None:
@@ -383,7 +411,7 @@ def test_the_report_file_is_json_without_nan_and_holds_recipe_versions_and_stage
     report = json.loads(text, parse_constant=refuse)
     assert report["recipe"] == TransferRecipe.build({}).settings()
     assert {"python", "sembridge", "torch", "transformers"} <= report["versions"].keys()
-    assert set(report["seconds"]) == {"vocabularies", "bridge", "weights", "surgery"}
+    assert set(report["seconds"]) == {"vocabularies", "bridge", "weights", "surgery", "calibration"}
     assert "\\u" not in text  # readable, not escaped
 
 
