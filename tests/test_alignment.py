@@ -20,6 +20,7 @@ from sembridge.weights import SparseWeights
 
 SOURCE_TOKENS = ("[CLS]", "school", "##학", "▁강", 'quote"\\', "")
 KINDS = np.array([RowKind.SPECIAL, RowKind.COMBINED, RowKind.FALLBACK, RowKind.COMBINED], np.uint8)
+CONFIDENCE = np.array([math.nan, 0.25, math.nan, 1.0], np.float32)
 
 
 def alignment() -> Alignment:
@@ -32,7 +33,7 @@ def alignment() -> Alignment:
         torch.tensor([math.nan, 0.6, 0.8, 0.7, 0.9]),
         len(SOURCE_TOKENS),
     )
-    return Alignment(weights, KINDS, SOURCE_TOKENS)
+    return Alignment(weights, KINDS, SOURCE_TOKENS, CONFIDENCE)
 
 
 def refusal(folder: Path) -> str:
@@ -65,6 +66,17 @@ def test_a_saved_alignment_reads_back_the_same(tmp_path: Path) -> None:
     assert (found.weights.n_rows, found.weights.n_columns) == (4, 6)
     assert found.kinds.tolist() == KINDS.tolist()
     assert found.source_tokens == SOURCE_TOKENS
+    assert found.confidence is not None
+    assert found.confidence.tolist() == pytest.approx(CONFIDENCE.tolist(), nan_ok=True)
+
+
+def test_an_alignment_without_confidence_is_read_as_unknown(tmp_path: Path) -> None:
+    alignment().save(tmp_path)
+    changed({"confidence": None}, {}, tmp_path)
+    found = Alignment.load(tmp_path)
+    assert found.confidence is None
+    found.save(tmp_path)
+    assert Alignment.load(tmp_path).confidence is None
 
 
 def test_the_same_alignment_is_the_same_bytes(tmp_path: Path) -> None:
@@ -122,6 +134,7 @@ def changed(tensors: dict[str, Any], metadata: dict[str, str], folder: Path) -> 
         ({"col_indices": torch.tensor([0, 1, 2, 99, 1], dtype=torch.int32)}, {}),
         ({"values": torch.tensor([1.0, 0.9, 0.9, 0.9, 1.0])}, {}),
         ({"kind": torch.zeros(2, dtype=torch.uint8)}, {}),
+        ({"confidence": torch.zeros(2)}, {}),
         ({}, {"source_tokens": json.dumps(["only", "two"])}),
         ({}, {"source_tokens": "["}),
         ({}, {"shape": "[]"}),

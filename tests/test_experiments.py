@@ -294,6 +294,8 @@ def test_a_moved_data_folder_and_a_new_default_leave_cells_alone(world: Path) ->
         ({"preset": "default"}, True),
         ({"preset": "paper"}, False),
         ({"preset": "default", "residual": 0}, False),
+        ({"preset": "default", "residual": 0, "evidence": True}, True),
+        ({"preset": "paper", "residual": 0.1}, True),
         ({"method": "mean"}, False),
         ({"method": "random"}, True),
         ({"method": "multivariate", "covariance_scale": 1e-5}, True),

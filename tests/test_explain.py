@@ -15,6 +15,7 @@ from sembridge.errors import SembridgeError
 from sembridge.explain import Explainer
 from sembridge.initialization import RowKind
 from sembridge.language_transfer import LanguageTransfer, transfer
+from sembridge.recipes import TransferRecipe
 
 QUERY, DOCUMENT = "학교 책", "선생님 학교 2024 книга"
 over_families = pytest.mark.parametrize("family", FAMILIES)
@@ -42,6 +43,20 @@ def test_a_token_is_explained_by_its_weights(family: str) -> None:
     assert token.parts == result(family).alignment.parts(school_id)
     assert token.parts[0].token.strip("▁Ġ") == "school"
     assert sum(part.weight for part in token.parts) == pytest.approx(1)
+    assert token.confidence is None  # the default asks for no evidence
+
+
+def test_confidence_is_told_where_evidence_was_asked_for() -> None:
+    source, target = (
+        tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece")),
+        tiny_tokenizer("wordpiece", language="target"),
+    )
+    made = transfer(source, target, TinyBridge(), recipe=TransferRecipe.build({"evidence": True}))
+    found = Explainer(made.encoder, made.alignment)
+    # So few tokens cannot be told from chance and are trusted; a copied row leaves nothing to trust.
+    assert found.token(found.token_ids("학교")[0]).confidence == 1
+    assert found.token(made.encoder.tokenizer.cls_token_id).confidence is None
+    assert (set(made.report.confidence.values()), made.report.least_certain[0].confidence) == ({1.0}, 1)
 
 
 @over_families

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import string
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from tiny_bridge import MEANINGS, TinyBridge
 from sembridge.bridge import embed_texts
 from sembridge.errors import SembridgeError
 from sembridge.initialization import DRAW_ROWS, Initialization, RowKind, initialize
+from sembridge.initialization.evidence import above_chance, distinctness, row_margins
 from sembridge.initialization.gaussian import draw_multivariate
 from sembridge.initialization.sembridge import candidate_ids, main_script
 from sembridge.recipes import PRESETS, TransferRecipe
 from sembridge.vocabulary import Overlap, TokenKind, Vocabulary, match_vocabularies, read_vocabulary
+from sembridge.weights import SparseWeights
 
 ROLES = {"[CLS]": "cls", "[SEP]": "sep", "[PAD]": "pad", "[UNK]": "unk", "[MASK]": "mask"}
 
@@ -335,6 +338,117 @@ def test_more_hub_neighbours_than_target_tokens_means_all_of_them() -> None:
     assert torch.equal(many.values, all_.values)
 
 
+# --- evidence ------------------------------------------------------------------------------------------------------
+
+EVIDENCE = {"evidence": True, "residual": 0.0}
+
+
+def bridged_case(*, n_true: int, n_false: int) -> tuple[Vocabulary, Vocabulary, Any]:
+    """Target words, the first `n_true` of which lie where their source word lies; the others lie anywhere.
+
+    Letters are in each other's order, so word i is that of source word i.
+    """
+    n = n_true + n_false
+    names = ["".join(letters) for letters in itertools.islice(itertools.product(string.ascii_lowercase, repeat=3), n)]
+    words = [chr(0xAC00 + i) for i in range(n)]
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(2 * n, 64))
+    vectors[n : n + n_true] = vectors[:n_true]
+    return (
+        vocabulary("[UNK]", *names),
+        vocabulary("[UNK]", *words, "<E4>", "<E5>"),
+        embed_by(dict(zip([*names, *words], vectors, strict=True))),
+    )
+
+
+def source_matrices(n_source: int) -> list[torch.Tensor]:
+    """Rows, and a bias."""
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.randn(n_source, 12, generator=generator) @ torch.randn(12, 12, generator=generator)
+    return [rows + 0.5, torch.randn(n_source, 1, generator=generator) - 2]
+
+
+def test_with_a_perfect_bridge_and_evidence_default_is_the_paper() -> None:
+    source, target, embed = bridged_case(n_true=400, n_false=0)
+    # The paper does not say how rows without any similarity are drawn, so that setting is the same on both sides.
+    default = build(source, target, embed, **EVIDENCE, fallback="mean")
+    paper = build(source, target, embed, preset="paper", fallback="mean")
+    combined = default.kinds == RowKind.COMBINED
+    assert combined.sum() == 400
+    assert default.confidence[combined].tolist() == [1.0] * 400
+    for matrix in source_matrices(len(source)):
+        found = default.rows(matrix)
+        assert torch.equal(found, paper.rows(matrix))
+        assert torch.equal(found[1:401], matrix[1:401])  # and the truth
+
+
+@pytest.mark.parametrize("hub_neighbours", [0, 10])
+def test_with_a_random_bridge_and_evidence_default_is_the_gaussian(hub_neighbours: int) -> None:
+    source, target, embed = bridged_case(n_true=0, n_false=400)
+    default = build(source, target, embed, **EVIDENCE, hub_neighbours=hub_neighbours)
+    gaussian = build(source, target, method="multivariate")
+    assert (default.kinds == RowKind.COMBINED).sum() == 400
+    assert default.confidence[default.kinds == RowKind.COMBINED].tolist() == [0.0] * 400
+    for matrix in source_matrices(len(source)):
+        assert torch.equal(default.rows(matrix), gaussian.rows(matrix))
+
+
+def test_confidence_tells_true_from_false_answers() -> None:
+    source, target, embed = bridged_case(n_true=200, n_false=200)
+    found = build(source, target, embed, **EVIDENCE).confidence
+    assert found is not None
+    assert np.isnan(found[[0, 401, 402]]).all()  # a copy and two fallbacks
+    assert found[1:201].min() == 1
+    # Half of all scores are no better than chance, and there the answer is no, up to the noise of 200 tokens.
+    assert found[201:401].mean() < 0.05
+
+
+def test_without_evidence_and_with_few_tokens_every_row_is_trusted() -> None:
+    source, target, embed = bridged_case(n_true=0, n_false=99)
+    few, off = build(source, target, embed, **EVIDENCE), build(source, target, embed, residual=0.0)
+    assert few.confidence is not None
+    assert few.confidence[1:100].tolist() == [1.0] * 99
+    assert off.confidence is None
+    for matrix in source_matrices(len(source)):
+        assert torch.equal(few.rows(matrix), off.rows(matrix))
+
+
+@pytest.mark.parametrize("evidence", [False, True])
+def test_a_trusted_row_still_draws_its_residual(evidence: bool) -> None:
+    source, target, embed = bridged_case(n_true=99, n_false=0)
+    plain, found = (
+        build(source, target, embed, evidence=evidence, residual=share, fallback="mean") for share in (0.0, 0.3)
+    )
+    matrix, _ = source_matrices(len(source))
+    centre = matrix[source.text_ids].mean(0)  # mean rows have nothing of their own: the combination's share is left
+    expected = centre + 0.7**0.5 * (plain.rows(matrix)[1:100] - centre)
+    torch.testing.assert_close(found.rows(matrix)[1:100], expected)
+
+
+def test_above_chance_never_falls_as_the_score_rises() -> None:
+    generator = np.random.default_rng(0)
+    by_chance = generator.normal(size=2000)
+    scores = np.concatenate([generator.normal(size=3000), generator.normal(3, 1, size=3000)])
+    found = above_chance(scores, by_chance)
+    assert (np.diff(found[np.argsort(scores)]) >= 0).all()
+    # Densities: f0 = N(0, 1), f = (N(0, 1) + N(3, 1)) / 2, so f0 / f is 2 / (1 + exp(3 z - 4.5)).
+    for z in (1.8, 2.2, 3.0):
+        expected = 1 - min(1, 2 / (1 + np.exp(3 * z - 4.5)))
+        assert found[np.abs(scores - z) < 0.05].mean() == pytest.approx(expected, abs=0.12)  # a few hundred scores
+
+
+def test_a_row_stands_out_by_its_margin_over_the_runner_up() -> None:
+    by_chance = -np.log(np.linspace(1, 1e-4, 10_000))  # falls off with scale 1
+    found = distinctness(np.array([0.0, 1.0, np.inf], np.float32), by_chance)
+    e = np.exp(1)
+    assert found == pytest.approx([1 / 2, e / (e + 1), 1], abs=1e-2)
+    weights = SparseWeights.from_rows(
+        2, torch.tensor([0, 0, 0, 1]), torch.tensor([0, 1, 2, 1]), torch.tensor([0.2, 0.5, 0.3, 1.0]),
+        torch.tensor([0.1, 0.6, 0.4, 0.7]), 3,
+    )  # fmt: skip
+    assert row_margins(weights) == pytest.approx([0.2, np.inf])
+
+
 # --- combining rows ------------------------------------------------------------------------------------------------
 
 
@@ -370,6 +484,19 @@ def test_the_decoder_bias_goes_through_the_weights_unscaled(preset: str) -> None
     rows = combined_case(preset=preset)[0]
     found = rows.rows(torch.tensor([[1.0], [-2.0], [7.0], [0.5]]))
     torch.testing.assert_close(found, torch.tensor([[1.0], [0.3 * -2 + 0.7 * 0.5]]), rtol=0, atol=1e-6)
+
+
+def test_a_gain_spreads_new_rows_about_the_mean_row_and_leaves_copies_and_the_bias() -> None:
+    rows = build(SOURCE, TARGET)
+    source_rows, bias = torch.randn(len(SOURCE), 4), torch.randn(len(SOURCE), 1)
+    plain, wide = rows.rows(source_rows), replace(rows, gain=1.2).rows(source_rows)
+    new = torch.from_numpy(rows.new_ids())
+    assert [RowKind(kind).name for kind in rows.kinds[new]] == ["COMBINED", "COMBINED", "FALLBACK"]
+    centre = source_rows[SOURCE.text_ids].mean(0)
+    torch.testing.assert_close(wide[new], centre + 1.2 * (plain[new] - centre))
+    wide[new] = plain[new]
+    assert torch.equal(wide, plain)
+    assert torch.equal(replace(rows, gain=1.2).rows(bias), rows.rows(bias))
 
 
 def test_rows_do_not_change_their_argument_and_are_float32() -> None:

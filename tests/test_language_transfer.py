@@ -31,15 +31,18 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 import sembridge.language_transfer as language_transfer
+from sembridge.calibration import random_texts
 from sembridge.errors import SembridgeError
 from sembridge.initialization import RowKind
 from sembridge.language_transfer import LanguageTransfer, Origin, compare_vocabularies, transfer
 from sembridge.recipes import PRESETS, TransferRecipe
-from sembridge.surgery import check_source_encoder
+from sembridge.surgery import check_source_encoder, decoder_biases
+from sembridge.vocabulary import read_vocabulary
 
 # Every head meets every family; tied, untied and Router models each meet every head and every family.
 KINDS = ("tied", "untied", "router")
 CASES = [(h, f, KINDS[(i + j) % 3]) for i, h in enumerate(HEADS) for j, f in enumerate(FAMILIES)]
+CALIBRATED = {"evidence": True, "residual": 0, "match_activity": True, "firing_cap": 0.05}
 over_cases = pytest.mark.parametrize("case", CASES, ids="-".join)
 over_families = pytest.mark.parametrize("family", FAMILIES)
 
@@ -226,6 +229,31 @@ def test_restored_norms_are_the_weighted_mean_norms_and_others_shrink(family: st
             assert (norms < 0.99 * wanted).all()
 
 
+def test_only_sembridge_is_calibrated_where_asked_and_the_report_says_how() -> None:
+    case, tokenizer = ("BertForMaskedLM", "wordpiece", "tied"), target_tokenizer("wordpiece")
+    for settings in ({}, {"preset": "paper"}, {"method": "multivariate", **CALIBRATED}):
+        report = run(source_encoder(*case), tokenizer, **settings).report
+        assert (report.gain, report.n_lowered, "calibration" in report.seconds) == (1.0, 0, False)
+    result = run(source_encoder(*case), tokenizer, **CALIBRATED)
+    assert 0.8 <= result.report.gain <= 1.25
+    assert result.report.n_lowered > 0
+    new = np.isin(result.alignment.kinds, (RowKind.COMBINED, RowKind.FALLBACK))
+    texts = random_texts(read_vocabulary(result.encoder.tokenizer))
+    fired = (vectors(result.encoder, tuple(texts))[1] > 0).float()[:, torch.from_numpy(new)]
+    assert fired.mean(0).max() <= 0.06  # the text at the limit may fall on either side of zero
+
+
+def test_a_target_text_takes_the_place_of_random_tokens(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("\n".join(TARGET_TEXTS * 10), encoding="utf-8")
+    source, tokenizer = source_encoder("BertForMaskedLM", "wordpiece"), target_tokenizer("wordpiece")
+    random, given = (
+        run(source, tokenizer, **CALIBRATED, target_text=path).encoder for path in (None, str(tmp_path / "text"))
+    )  # fmt: skip
+    assert not torch.equal(decoder_biases(random)[0], decoder_biases(given)[0])
+    with pytest.raises(SembridgeError, match=r"target_text: .*/none does not exist"):
+        run(source, tokenizer, **CALIBRATED, target_text=str(tmp_path / "none"))
+
+
 def test_no_token_gets_a_row_from_a_marker_a_special_token_or_a_byte_fragment() -> None:
     for family in FAMILIES:
         bridge = TinyBridge()
@@ -369,6 +397,7 @@ def test_the_report_s_figures_are_those_of_the_alignment() -> None:
     assert report.similarity["50 %"] == pytest.approx(np.median(best), abs=1e-4)
     assert report.least_certain[0].similarity == pytest.approx(min(best), abs=1e-4)
     assert [token.similarity for token in report.least_certain] == sorted(t.similarity for t in report.least_certain)
+    assert (report.confidence, {token.confidence for token in report.least_certain}) == ({}, {None})  # not asked for
     norms = result.encoder[0].model.get_input_embeddings().weight.norm(dim=1)
     assert report.mean_norms["combined"] == pytest.approx(float(norms[combined].mean()), abs=1e-4)
     source_norms = source_encoder("BertForMaskedLM", "wordpiece")[0].model.get_input_embeddings().weight.norm(dim=1)

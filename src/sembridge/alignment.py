@@ -38,11 +38,14 @@ class Alignment:
         weights: (n_target, n_source).
         kinds: (n_target,) uint8 of RowKind.
         source_tokens: raw spelling of every column.
+        confidence: (n_target,) float32 within [0, 1], how far a combined row's weights were trusted, nan on other rows;
+            None where no evidence was asked for.
     """
 
     weights: SparseWeights
     kinds: np.ndarray
     source_tokens: tuple[str, ...]
+    confidence: np.ndarray | None = None
 
     def parts(self, target_id: int) -> list[SourcePart]:
         """The source tokens of a target token, heaviest first; none for a row that fell back."""
@@ -68,6 +71,8 @@ class Alignment:
             "similarities": self.weights.similarities,
             "kind": torch.from_numpy(self.kinds),
         }
+        if self.confidence is not None:
+            tensors["confidence"] = torch.from_numpy(self.confidence)
         metadata = {
             "format": "pt",
             "shape": json.dumps([self.weights.n_rows, self.weights.n_columns]),
@@ -100,10 +105,13 @@ class Alignment:
                 similarities=tensors["similarities"],
             )
             weights.validate(allow_empty_rows=True)
-            found = cls(weights, tensors["kind"].numpy(), tuple(json.loads(metadata["source_tokens"])))
-            if (len(found.kinds), len(found.source_tokens)) != (weights.n_rows, weights.n_columns):
+            kinds, source_tokens = tensors["kind"].numpy(), tuple(json.loads(metadata["source_tokens"]))
+            confidence = tensors["confidence"].numpy() if "confidence" in tensors else None
+            if (len(kinds), len(source_tokens)) != (weights.n_rows, weights.n_columns):
                 raise ValueError("names and kinds do not fit the weights")
-            return found
+            if confidence is not None and confidence.shape != kinds.shape:
+                raise ValueError("confidence does not fit the weights")
+            return cls(weights, kinds, source_tokens, confidence)
         except (SafetensorError, SembridgeError, KeyError, TypeError, ValueError, IndexError) as error:
             raise SembridgeError(f"{path} is damaged ({error}); run the transfer again.") from None
 

@@ -1,5 +1,6 @@
 """Why a transferred encoder does what it does: the English tokens behind target tokens, texts and matches."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TokenExplanation:
-    """A target token and the source tokens its row was made of."""
+    """A target token and the source tokens its row was made of.
+
+    `confidence` says how far they were trusted, within [0, 1]; None where there was nothing to trust.
+    """
 
     token_id: int
     token: str
     text: str
     kind: str
     parts: list[SourcePart]
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,14 @@ class Explainer:
             self.vocabulary.texts[token_id],
             RowKind(int(self.alignment.kinds[token_id])).name.lower(),
             self.alignment.parts(token_id),
+            self._confidence(token_id),
         )
+
+    def _confidence(self, token_id: int) -> float | None:
+        if self.alignment.confidence is None:
+            return None
+        confidence = float(self.alignment.confidence[token_id])
+        return None if math.isnan(confidence) else round(confidence, 4)
 
     def text(self, text: str, *, top: int = 20, query: bool = False) -> list[Dimension]:
         """The strongest dimensions of a text, as a document or as a query, strongest first."""

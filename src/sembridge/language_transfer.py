@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,14 @@ import torch
 
 from sembridge.alignment import Alignment
 from sembridge.bridge import Bridge, bridge_settings, embed_texts
+from sembridge.calibration import (
+    N_TEXTS_FOR_GAIN,
+    active_dims,
+    lower_biases,
+    matching_gain,
+    random_texts,
+    spread_lines,
+)
 from sembridge.errors import SembridgeError
 from sembridge.extension import extend_tokenizer, extended_overlap
 from sembridge.initialization import (
@@ -62,10 +70,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class LeastCertainToken:
-    """A combined token with a low similarity, and what it was made of."""
+    """A combined token with a low confidence or similarity, and what it was made of."""
 
     token: str
     similarity: float
+    confidence: float | None
     sources: list[str]
 
 
@@ -78,6 +87,9 @@ class TransferReport:
         scripts: rows a kind for every script of the target vocabulary.
         support: how many combined rows have 1, 2, ... source tokens.
         similarity: quantiles of the combined rows' best similarity.
+        confidence: quantiles of the combined rows' confidence; empty where no evidence was asked for.
+        gain: factor on the spread of the new rows about the mean row.
+        n_lowered: dimensions whose decoder bias was lowered, because they fired in too many texts.
         mean_norms: of the input embedding: all source rows, and target rows by kind.
         seconds: by stage.
     """
@@ -92,7 +104,10 @@ class TransferReport:
     scripts: dict[str, dict[str, int]]
     support: dict[int, int]
     similarity: dict[str, float]
+    confidence: dict[str, float]
     least_certain: list[LeastCertainToken]
+    gain: float
+    n_lowered: int
     mean_norms: dict[str, float]
     seconds: dict[str, float]
     recipe: dict[str, object]
@@ -228,12 +243,46 @@ def transfer(
             )
     with clock.stage("weights"):
         rows = initialize(source, target, overlap, recipe, embed=embed, placed=placed, device=device)
+    own = recipe.method == "sembridge"  # no published baseline is calibrated
+    if own and recipe.match_activity:
+        with clock.stage("calibration"):
+            rows = replace(rows, gain=_gain(encoder, target_tokenizer, vocabularies, rows))
     with clock.stage("surgery"):
-        transferred = transplant(encoder, target_tokenizer, rows.rows, n_target=len(vocabularies.target))
-    alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens)
+        transferred = transplant(encoder, target_tokenizer, rows.rows, n_target=len(target))
+    n_lowered = 0
+    if own and recipe.firing_cap < 1:
+        with clock.stage("calibration"):
+            texts = _calibration_texts(target, recipe)
+            n_lowered = lower_biases(transferred, rows.new_ids(), texts, most=recipe.firing_cap)
+    alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens, rows.confidence)
     report = _report(vocabularies, rows, alignment, recipe, origin, clock, encoder=encoder, transferred=transferred,
+                     n_lowered=n_lowered,
                      bridge=bridge_settings(bridge) if embed is not None and bridge is not None else None)  # fmt: skip
     return LanguageTransfer(transferred, alignment, report, recipe, origin)
+
+
+def _gain(
+    encoder: "SparseEncoder", tokenizer: "PreTrainedTokenizerBase", vocabularies: Vocabularies, rows: Initialization
+) -> float:
+    """Random target tokens are to have as many active dims as random source tokens have in the source encoder."""
+    source_texts, target_texts = (
+        random_texts(vocabulary)[:N_TEXTS_FOR_GAIN] for vocabulary in (vocabularies.source, vocabularies.target)
+    )
+    if not source_texts or not target_texts or not len(rows.new_ids()):
+        return 1.0
+
+    def dims_of(gain: float) -> float:
+        build = replace(rows, gain=gain).rows
+        return active_dims(transplant(encoder, tokenizer, build, n_target=len(rows.kinds)), target_texts)
+
+    return matching_gain(dims_of, active_dims(encoder, source_texts))
+
+
+def _calibration_texts(target: Vocabulary, recipe: TransferRecipe) -> list[str]:
+    """Passages spread over the target text, where the recipe names one, else random tokens."""
+    if recipe.target_text is None:
+        return random_texts(target)
+    return spread_lines(recipe.file("target_text"))
 
 
 class _Clock:
@@ -269,6 +318,7 @@ def _report(
     *,
     encoder: "SparseEncoder",
     transferred: "SparseEncoder",
+    n_lowered: int,
     bridge: Mapping[str, object] | None,
 ) -> TransferReport:
     target = vocabularies.target
@@ -285,7 +335,10 @@ def _report(
         scripts=_count_scripts(target, rows.kinds),
         support=dict(sorted(support.items())),
         similarity=_quantiles(rows.best_similarity[combined]),
+        confidence={} if rows.confidence is None else _quantiles(rows.confidence[combined]),
         least_certain=_least_certain(target, rows, alignment, combined),
+        gain=round(rows.gain, 4),
+        n_lowered=n_lowered,
         mean_norms=_mean_norms(encoder, transferred, rows.kinds),
         seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
         recipe=recipe.settings(),
@@ -305,22 +358,25 @@ def _count_scripts(target: Vocabulary, kinds: np.ndarray) -> dict[str, dict[str,
     return {script: dict(count) for script, count in sorted(counts.items(), key=lambda item: -item[1].total())}
 
 
-def _quantiles(similarity: np.ndarray) -> dict[str, float]:
-    if not len(similarity):
+def _quantiles(figures: np.ndarray) -> dict[str, float]:
+    if not len(figures):
         return {}
     levels = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-    values = np.quantile(similarity.astype(np.float64), levels)
+    values = np.quantile(figures.astype(np.float64), levels)
     return {f"{100 * level:g} %": round(float(value), 4) for level, value in zip(levels, values, strict=True)}
 
 
 def _least_certain(
     target: Vocabulary, rows: Initialization, alignment: Alignment, combined: np.ndarray
 ) -> list[LeastCertainToken]:
-    order = combined[np.argsort(rows.best_similarity[combined], kind="stable")][:N_LEAST_CERTAIN]
+    confidence = np.full(len(target), np.nan, np.float32) if rows.confidence is None else rows.confidence
+    doubts = np.lexsort((rows.best_similarity[combined], confidence[combined]))
+    order = combined[doubts][:N_LEAST_CERTAIN]
     return [
         LeastCertainToken(
             target.tokens[i],
             round(float(rows.best_similarity[i]), 4),
+            None if np.isnan(confidence[i]) else round(float(confidence[i]), 4),
             [part.token for part in alignment.parts(int(i))[:5]],
         )
         for i in order

@@ -164,6 +164,18 @@ def splade_route(encoder: SparseEncoder, task: str) -> SpladeRoute:
     return SpladeRoute(transformer=parts.transformer, decoder=parts.head.decoder, pooling=pooling)
 
 
+def decoder_biases(encoder: SparseEncoder) -> list[nn.Parameter]:
+    """The tensors that hold the decoder's bias, each (n_rows,): none, one, or two of the same numbers.
+
+    Raises:
+        SembridgeError: as `check_source_encoder` on account of the modules.
+    """
+    parts = _find_parts(encoder)
+    found = dict(parts.model.named_parameters(remove_duplicate=False))
+    biases = [found[name] for name in parts.head.tensor_names if name.endswith("bias") and name in found]
+    return list({bias.data_ptr(): bias for bias in biases}.values())
+
+
 def check_target_tokenizer(encoder: SparseEncoder, target_tokenizer: PreTrainedTokenizerBase, *, n_target: int) -> None:
     """Nothing, if `transplant` can give `encoder` this tokenizer; for callers with long work before it.
 

@@ -60,7 +60,8 @@ def _print_tokens(tokens: "Sequence[TokenExplanation]", *, as_json: bool) -> Non
         return
     for token in tokens:
         rows = [(part.token, f"{part.weight:.3f}", figure_text(part.similarity)) for part in token.parts]
-        print_table(("source token", "weight", "similarity"), rows, title=f"{token.token} ({token.kind})")
+        trust = "" if token.confidence is None else f", confidence {token.confidence:.2f}"
+        print_table(("source token", "weight", "similarity"), rows, title=f"{token.token} ({token.kind}{trust})")
 
 
 def _print_dimensions(text: str, dimensions: "Sequence[Dimension]", *, as_json: bool) -> None:

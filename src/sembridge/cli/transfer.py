@@ -55,11 +55,16 @@ def transfer(
     weighting: Annotated[str | None, typer.Option(help="entmax or softmax-topk.")] = None,
     fallback: Annotated[str | None, typer.Option(help="Rows without usable similarity.")] = None,
     min_similarity: Annotated[float | None, typer.Option(help="Below it a row falls back.")] = None,
-    residual: Annotated[float | None, typer.Option(help="Share of a combined row that is drawn, its own.")] = None,
+    residual: Annotated[float | None, typer.Option(help="Share of a trusted row that is drawn, its own.")] = None,
+    evidence: Annotated[bool | None, typer.Option(help="Trust rows as far as they are above chance.")] = None,
+    match_activity: Annotated[bool | None, typer.Option(help="As many active dims as the source encoder.")] = None,
+    firing_cap: Annotated[float | None, typer.Option(help="Share of texts a new token may fire in.")] = None,
     covariance_scale: Annotated[
         float | None, typer.Option(help="Of multivariate rows; 1e-5 is transformers' mean_resizing.")
     ] = None,
-    target_text: Annotated[Path | None, typer.Option(help="focus: UTF-8 text, one passage a line (.gz).")] = None,
+    target_text: Annotated[
+        Path | None, typer.Option(help="focus; optional for --firing-cap: UTF-8, a passage a line (.gz).")
+    ] = None,
     word_vectors: Annotated[
         Path | None, typer.Option(help="ofa: multilingual, wechsel: target word vectors, word2vec format (.gz).")
     ] = None,
@@ -90,6 +95,7 @@ def transfer(
     recipe = read_recipe(
         TransferRecipe, recipe_file, preset=preset, method=method, alpha=alpha, weighting=weighting, fallback=fallback,
         extend=extend, min_similarity=min_similarity, residual=residual, seed=seed, memory_budget_mb=memory_budget_mb,
+        evidence=evidence, match_activity=match_activity, firing_cap=firing_cap,
         covariance_scale=covariance_scale, target_text=target_text, word_vectors=word_vectors,
         source_word_vectors=source_word_vectors, dictionary=dictionary,
     )  # fmt: skip

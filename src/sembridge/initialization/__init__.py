@@ -105,9 +105,13 @@ def initialize(
         combined = combine_nearest(placed, n_source=len(source), memory_budget=budget, device=device, progress=progress)
     kinds = copied_rows(overlap, target)
     best_similarity = np.full(len(target), np.nan, np.float32)
+    confidence = None
     if combined is not None:
         kinds[combined.target_ids] = RowKind.COMBINED
         best_similarity[combined.target_ids] = combined.best_similarity
+        if combined.confidence is not None:
+            confidence = np.full(len(target), np.nan, np.float32)
+            confidence[combined.target_ids] = combined.confidence
     own = recipe.method == "sembridge"  # its presets' additions are no part of a published baseline
     return Initialization(
         weights=_assemble(overlap, combined, n_target=len(target), n_source=len(source)),
@@ -119,6 +123,7 @@ def initialize(
         residual=recipe.residual if own else 0.0,
         draw_order=np.argsort(np.array(target.tokens, dtype=object), kind="stable"),
         seed=recipe.seed,
+        confidence=confidence,
     )
 
 

@@ -24,11 +24,13 @@ class CombinedRows:
         target_ids: (n_combined,) the tokens that got weights, ascending.
         weights: (n_combined, n_source).
         best_similarity: (n_combined,) the highest cosine in the row's support, without any hub correction.
+        confidence: (n_combined,) float32 within [0, 1], how far the row's weights can be trusted; None if not asked.
     """
 
     target_ids: np.ndarray
     weights: SparseWeights
     best_similarity: np.ndarray
+    confidence: np.ndarray | None = None
 
     @classmethod
     def none(cls, n_source: int) -> "CombinedRows":
@@ -156,10 +158,14 @@ class Initialization:
         statistics_ids: (n,) source ids whose rows the fallback takes its statistics from.
         restore_norms: scale a combined row to the weighted mean norm of its source rows. A convex combination of k
             nearly orthogonal rows is about 1/sqrt(k) as long as they are, and a shorter row scores lower.
-        residual: share of a combined row's variance that is its own, drawn as the fallback draws. Tokens of near
-            meaning share most source rows; the residual lets a text match itself through them all the same.
+        residual: share of a fully trusted row's variance that is its own, drawn as the fallback draws. Tokens of near
+            meaning share most source rows; the residual lets a text match itself through them all the same. A row that
+            is trusted less has more of its own, one without any confidence has nothing else.
         draw_order: (n_target,) target ids by spelling, so that what is drawn for a token does not depend on its id.
         seed: of the draws; every matrix is drawn with a fresh generator.
+        confidence: (n_target,) float32 within [0, 1], how far a combined row's weights are trusted, nan on other rows;
+            None where no evidence was asked for, then all are trusted fully.
+        gain: factor on the deviation of combined and fallback rows from the mean row.
     """
 
     weights: SparseWeights
@@ -171,6 +177,8 @@ class Initialization:
     residual: float
     draw_order: np.ndarray
     seed: int
+    confidence: np.ndarray | None = None
+    gain: float = 1.0
 
     def rows(self, source_rows: Tensor) -> Tensor:
         """(n_target, d) float32 rows from (n_source, d); a bias comes as (n_source, 1)."""
@@ -182,31 +190,69 @@ class Initialization:
             self._restore_norms(rows, source_rows)
         generator = torch.Generator().manual_seed(self.seed)
         statistics = source_rows[torch.from_numpy(self.statistics_ids)]
-        missing = self._ids(RowKind.FALLBACK)
-        if len(missing):
-            rows[missing] = self.fallback(statistics, len(missing), generator)
-            if source_rows.shape[1] == 1:  # IDF weights, say, are never negative
-                rows[missing] = rows[missing].clamp(statistics.min(), statistics.max())
-        if self.residual > 0 and source_rows.shape[1] > 1:
-            self._add_residual(rows, statistics, generator)
+        if self.confidence is None:
+            self._draw_missing(rows, statistics, generator)
+            if self.residual > 0 and source_rows.shape[1] > 1:
+                self._add_residual(rows, statistics, generator)
+        else:
+            self._draw_by_confidence(rows, statistics, generator, self.confidence)
+        if self.gain != 1 and source_rows.shape[1] > 1:
+            new, centre = torch.from_numpy(self.new_ids()), statistics.mean(0)
+            rows[new] = centre + self.gain * (rows[new] - centre)
         return rows
+
+    def new_ids(self) -> np.ndarray:
+        """Ascending ids of combined and fallback rows."""
+        return np.flatnonzero(np.isin(self.kinds, (RowKind.COMBINED, RowKind.FALLBACK)))
 
     def _ids(self, kind: RowKind) -> Tensor:
         return torch.from_numpy(self.draw_order[self.kinds[self.draw_order] == kind])
 
+    def _draw_missing(self, rows: Tensor, statistics: Tensor, generator: torch.Generator) -> None:
+        missing = self._ids(RowKind.FALLBACK)
+        if len(missing):
+            rows[missing] = self._own_rows(statistics, len(missing), generator)
+
     def _add_residual(self, rows: Tensor, statistics: Tensor, generator: torch.Generator) -> None:
-        """Shares of variance, so that the rows' spread about the mean row stays what it is."""
         combined = self._ids(RowKind.COMBINED)
         own = self.fallback(statistics, len(combined), generator)
-        centre = statistics.mean(0)
-        rows[combined] = (
-            centre + (1 - self.residual) ** 0.5 * (rows[combined] - centre) + self.residual**0.5 * (own - centre)
-        )
+        rows[combined] = _mixed(rows[combined], own, statistics.mean(0), self.residual)
+
+    def _draw_by_confidence(
+        self, rows: Tensor, statistics: Tensor, generator: torch.Generator, confidence: np.ndarray
+    ) -> None:
+        """All rows with a drawn share in one draw, by spelling: those without any confidence are `multivariate`'s."""
+        shares = self._drawn_shares(confidence, self.residual if statistics.shape[1] > 1 else 0.0)
+        ids = self.draw_order[shares[self.draw_order] > 0]
+        if not len(ids):
+            return
+        own = self._own_rows(statistics, len(ids), generator)
+        places, share = torch.from_numpy(ids), torch.from_numpy(shares[ids])[:, None]
+        mixed = _mixed(rows[places], own, statistics.mean(0), share)
+        rows[places] = torch.where(share == 1, own, mixed)  # bit for bit the draw
+
+    def _drawn_shares(self, confidence: np.ndarray, residual: float) -> np.ndarray:
+        """(n_target,) float32: the share of a row's variance that is drawn, all of a fallback row's."""
+        shares = np.where(self.kinds == RowKind.FALLBACK, np.float32(1), np.float32(0))
+        combined = self.kinds == RowKind.COMBINED
+        shares[combined] = 1 - confidence[combined] * (1 - residual)
+        return shares
+
+    def _own_rows(self, statistics: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        own = self.fallback(statistics, count, generator)
+        if statistics.shape[1] == 1:  # IDF weights, say, are never negative
+            own = own.clamp(statistics.min(), statistics.max())
+        return own
 
     def _restore_norms(self, rows: Tensor, source_rows: Tensor) -> None:
         combined = self._ids(RowKind.COMBINED)
         wanted = self.weights.matmul(source_rows.norm(dim=1, keepdim=True))[combined]
         rows[combined] *= wanted / rows[combined].norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def _mixed(rows: Tensor, own: Tensor, centre: Tensor, share: float | Tensor) -> Tensor:
+    """Shares of variance, so that the rows' spread about the mean row stays what it is."""
+    return centre + (1 - share) ** 0.5 * (rows - centre) + share**0.5 * (own - centre)
 
 
 def copied_rows(overlap: Overlap, target: Vocabulary) -> np.ndarray:

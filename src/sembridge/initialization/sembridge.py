@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sembridge.errors import SembridgeError
+from sembridge.initialization.evidence import FEWEST_TOKENS, above_chance, chance_vectors, distinctness, row_margins
 from sembridge.initialization.rows import CombinedRows, row_maximum
 from sembridge.recipes import TransferRecipe
 from sembridge.vocabulary import Overlap, Vocabulary
@@ -64,11 +65,15 @@ def bridged_rows(
         device=device,
         progress=progress,
     )
+    trust = None
+    if recipe.evidence:
+        by_name = np.argsort(np.array([target.tokens[i] for i in wanted], dtype=object), kind="stable")
+        trust = _confidence(weights, torch.from_numpy(target_vectors[by_name]), vectors, recipe, device)
     weights = _without_hub_term(weights, vectors.hub_term)
     best = row_maximum(weights)
     weights = _name_columns(weights, twins.ids_by_word_start, target.starts_word[wanted], len(source))
     sure = best >= recipe.min_similarity
-    return CombinedRows(wanted[sure], _keep_rows(weights, sure), best[sure])
+    return CombinedRows(wanted[sure], _keep_rows(weights, sure), best[sure], None if trust is None else trust[sure])
 
 
 def _placed(vocabulary: Vocabulary, ids: np.ndarray, embed: Embed) -> tuple[np.ndarray, np.ndarray]:
@@ -149,6 +154,11 @@ class _HubCorrected:
     source: Tensor
     hub_term: Tensor
 
+    def placed(self, target_vectors: Tensor) -> Tensor:
+        """Further target vectors, (n, dim), as they stand before `source`."""
+        n_more = self.source.shape[1] - target_vectors.shape[1]
+        return torch.cat([target_vectors, torch.ones(len(target_vectors), n_more)], 1)
+
 
 def _with_hub_term(
     target: Tensor, source: Tensor, neighbours: int, *, memory_budget: int, device: str
@@ -167,6 +177,31 @@ def _with_hub_term(
 def _without_hub_term(weights: SparseWeights, hub_term: Tensor) -> SparseWeights:
     """The same weights, with plain cosines beside them."""
     return replace(weights, similarities=weights.similarities + hub_term[weights.col_indices])
+
+
+def _confidence(
+    weights: SparseWeights, target_vectors: Tensor, vectors: _HubCorrected, recipe: TransferRecipe, device: str
+) -> np.ndarray:
+    """(n_wanted,) confidence of every row of `weights`, whose similarities are corrected by the hub term; all one where
+    there are too few rows to tell their scores from those by chance.
+
+    Args:
+        target_vectors: (n_wanted, dim) in an order that does not depend on ids.
+    """
+    if weights.n_rows < FEWEST_TOKENS:
+        return np.ones(weights.n_rows, np.float32)
+    by_chance = sparse_weights(
+        vectors.placed(chance_vectors(target_vectors)),
+        vectors.source,
+        rule=TopKSoftmax(k=1),
+        memory_budget=recipe.memory_budget_mb << 20,
+        device=device,
+    )
+    best_by_chance = by_chance.similarities.numpy()
+    found: np.ndarray = np.multiply(
+        above_chance(row_maximum(weights), best_by_chance), distinctness(row_margins(weights), best_by_chance)
+    )
+    return found
 
 
 def _rule(recipe: TransferRecipe) -> Entmax | TopKSoftmax:

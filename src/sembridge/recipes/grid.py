@@ -242,7 +242,9 @@ def short_name(source_encoder: str) -> str:
 
 def draws(recipe: TransferRecipe) -> bool:
     """Whether new rows are drawn as a rule, so that another seed gives another encoder worth measuring."""
-    return recipe.method in _DRAWN_METHODS or (recipe.method == "sembridge" and recipe.residual > 0)
+    return recipe.method in _DRAWN_METHODS or (
+        recipe.method == "sembridge" and (recipe.residual > 0 or recipe.evidence)
+    )
 
 
 def _distinct(values: tuple[Any, ...], *, key: Any) -> tuple[Any, ...]:

@@ -20,6 +20,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hub_neighbours": 0,
         "restore_norms": False,
         "residual": 0.0,
+        "evidence": False,
+        "match_activity": False,
+        "firing_cap": 1.0,
         "min_similarity": 0.0,
         "fallback": "univariate",
     },
@@ -30,6 +33,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hub_neighbours": 10,
         "restore_norms": False,
         "residual": 0.4,
+        "evidence": False,
+        "match_activity": False,
+        "firing_cap": 1.0,
         "min_similarity": 0.0,
         "fallback": "multivariate",
     },
@@ -63,7 +69,9 @@ class TransferRecipe(Recipe):
     covariance_scale: float = Field(
         default=1.0, gt=0.0, description="of multivariate rows; 1e-5 is transformers' mean_resizing"
     )
-    target_text: Path | None = Field(default=None, description=f"focus: {_CONTENTS['target_text']}")
+    target_text: Path | None = Field(
+        default=None, description=f"focus; optional for sembridge's firing_cap: {_CONTENTS['target_text']}"
+    )
     word_vectors: Path | None = Field(default=None, description=f"ofa, wechsel: {_CONTENTS['word_vectors']}")
     source_word_vectors: Path | None = Field(
         default=None, description=f"wechsel: {_CONTENTS['source_word_vectors']}; ofa: in the space of word_vectors"
@@ -76,7 +84,21 @@ class TransferRecipe(Recipe):
     )
     hub_neighbours: int = Field(ge=0, description="subtract each source token's mean similarity to this many targets")
     restore_norms: bool = Field(description="scale a combined row to its source rows' mean norm")
-    residual: float = Field(ge=0.0, le=1.0, description="share of a combined row's variance that is drawn, its own")
+    residual: float = Field(
+        ge=0.0, le=1.0, description="share of a fully trusted row's variance that is drawn, its own"
+    )
+    evidence: bool = Field(
+        default=False, description="trust each row as far as its similarity is above chance; off: trust all fully"
+    )
+    match_activity: bool = Field(
+        default=False, description="spread new rows so that texts have the source encoder's active dims"
+    )
+    firing_cap: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=1.0,
+        description="share of texts that a new token may fire in before its bias is lowered; 1: any",
+    )
     min_similarity: float = Field(ge=-1.0, le=1.0, description="below it a row falls back")
     fallback: Literal["random", "mean", "univariate", "multivariate"] = Field(
         description="rows of tokens without usable similarity"
@@ -106,6 +128,8 @@ class TransferRecipe(Recipe):
         """
         for name in NEEDED_FILES.get(self.method, ()):
             self.file(name)
+        if self.method == "sembridge" and self.firing_cap < 1 and self.target_text is not None:
+            self.file("target_text")
         if self.method == "ofa" and self.source_word_vectors is not None:
             self.file("source_word_vectors")
 

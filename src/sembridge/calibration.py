@@ -1,0 +1,107 @@
+"""New rows set to fire about as often as trained ones: their spread as a whole, and the bias of those that always fire.
+
+*Spread.* Sums and Gaussian draws of trained rows have other tails than trained rows, so a text has other active dims. A
+gain on their deviation from the mean row gives it about as many as a text has in the source encoder.
+
+*Biases.* A row that was drawn or combined may happen to lie along what all hidden states have in common. It then fires
+in text after text, says nothing about any of them, and every query reads its postings. Trained source rows do not: the
+regulariser saw to that. A bias of its own takes such a row back without touching what it means.
+
+Without any text of the target language, texts are made of tokens in random order: what fires in most of them fires
+whatever the text says.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sembridge.initialization.word_vectors import read_lines
+from sembridge.sparse_vectors import encode_corpus
+from sembridge.surgery import decoder_biases, splade_route
+from sembridge.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+
+logger = logging.getLogger(__name__)
+
+N_TEXTS = 128
+TOKENS_A_TEXT = 32
+N_TEXTS_FOR_GAIN = 32
+LEAST_GAIN, MOST_GAIN = 0.8, 1.25
+_USUAL_SLOPE = 4.0  # of the logarithm of active dims by gain, where the search begins
+_CHARACTERS_A_TEXT = 1000
+
+
+def random_texts(vocabulary: Vocabulary) -> list[str]:
+    """Texts of tokens drawn alike from the whole vocabulary; the same for any order of it, none for an empty one."""
+    words = sorted(vocabulary.texts[i] for i in vocabulary.text_ids)
+    if not words:
+        return []
+    drawn = np.random.default_rng(0).integers(0, len(words), (N_TEXTS, TOKENS_A_TEXT))
+    return [" ".join(words[i] for i in row) for row in drawn.tolist()]
+
+
+def spread_lines(path: Path) -> list[str]:
+    """At most N_TEXTS lines of a text, evenly spread over it.
+
+    Raises:
+        SembridgeError: the file is missing, damaged, or not UTF-8.
+    """
+    kept: list[str] = []
+    step = 1
+    for number, line in enumerate(read_lines(path)):
+        if number % step == 0:
+            kept.append(line)
+        if len(kept) == 2 * N_TEXTS:  # every second of them, and of what follows: a file of any length, read once
+            kept, step = kept[::2], 2 * step
+    return kept[:: max(1, -(-len(kept) // N_TEXTS))]
+
+
+def active_dims(encoder: "SparseEncoder", texts: Sequence[str]) -> float:
+    """Active dims of a document, the mean over `texts`."""
+    return float(encode_corpus(encoder, texts, engine="fast").nnz / len(texts))
+
+
+def matching_gain(dims_of: Callable[[float], float], wanted: float) -> float:
+    """The gain, within 0.8 and 1.25, for which `dims_of(gain)` active dims are about `wanted`, after two looks.
+
+    The logarithm of the active dims rises about evenly with the gain.
+    """
+    at_one, goal = np.log(max(dims_of(1.0), 1.0)), np.log(max(wanted, 1.0))
+    first = float(np.clip(1 + (goal - at_one) / _USUAL_SLOPE, LEAST_GAIN, MOST_GAIN))
+    if abs(first - 1) < 0.01:
+        return first
+    slope = (np.log(max(dims_of(first), 1.0)) - at_one) / (first - 1)
+    return float(np.clip(1 + (goal - at_one) / slope, LEAST_GAIN, MOST_GAIN)) if slope > 1 else first
+
+
+@torch.no_grad()
+def lower_biases(encoder: "SparseEncoder", token_ids: np.ndarray, texts: Sequence[str], *, most: float) -> int:
+    """How many of the dimensions `token_ids` fired in more than the share `most` of the texts.
+
+    Changes `encoder` in place: the decoder bias of each of them falls by its logit in the first text that is one too
+    many, so that it fires in the share `most` of these texts. Nothing happens to an encoder without decoder bias, or
+    whose pooling is not the maximum over a text's tokens.
+    """
+    pooling = splade_route(encoder, "document").pooling
+    biases = decoder_biases(encoder)
+    if not biases or pooling.pooling_strategy != "max" or not len(texts) or not len(token_ids):
+        logger.info("Biases are left as they are: no decoder bias, no maximum pooling, or no texts or new tokens")
+        return 0
+    vectors = encode_corpus(encoder, [text[:_CHARACTERS_A_TEXT] for text in texts], engine="fast").tocsc()
+    falls = np.zeros(vectors.shape[1], np.float32)
+    n_kept = int(most * len(texts))
+    for token_id in token_ids.tolist():
+        fired = vectors.data[vectors.indptr[token_id] : vectors.indptr[token_id + 1]]
+        if len(fired) > n_kept:
+            falls[token_id] = np.partition(fired, len(fired) - n_kept - 1)[len(fired) - n_kept - 1]
+    for _ in range(2 if pooling.activation_function == "log1p_relu" else 1):
+        falls = np.expm1(falls)
+    for bias in biases:
+        bias.sub_(torch.from_numpy(falls).to(bias))
+    return int((falls > 0).sum())

@@ -1,0 +1,93 @@
+"""Laws of the calibration: no new row fires in every text, and nothing but decoder biases of new rows changes."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import TARGET_TEXTS, tiny_encoder, tiny_inference_free, tiny_tokenizer
+
+from sembridge.calibration import N_TEXTS, TOKENS_A_TEXT, lower_biases, matching_gain, random_texts, spread_lines
+from sembridge.sparse_vectors import encode_corpus
+from sembridge.surgery import decoder_biases
+from sembridge.vocabulary import read_vocabulary
+
+TEXTS = [f"{a} {b}" for a in TARGET_TEXTS for b in ("집 강", "책 дом", "город")]
+
+
+def firing(encoder: object, texts: list[str]) -> np.ndarray:
+    """(n_dims,) the number of texts that a dimension fires in."""
+    return np.diff(encode_corpus(encoder, texts).tocsc().indptr)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("head", ["BertForMaskedLM", "RobertaForMaskedLM", "ModernBertForMaskedLM"])
+@pytest.mark.parametrize("build", [tiny_encoder, tiny_inference_free])
+def test_no_new_row_fires_in_more_texts_than_asked_and_the_others_stay(head: str, build: object) -> None:
+    encoder = build(head, tiny_tokenizer("wordpiece", language="target"))  # type: ignore[operator]
+    before, counts = [bias.detach().clone() for bias in decoder_biases(encoder)], firing(encoder, TEXTS)
+    new = np.arange(10, len(counts))
+    n_lowered = lower_biases(encoder, new, TEXTS, most=0.25)
+    after, found = decoder_biases(encoder), firing(encoder, TEXTS)
+    assert n_lowered == (counts[new] > 3).sum() > 0
+    # The text at the limit lands on zero within the last bits of float32, on either side.
+    assert found[new].max() <= 4
+    assert np.array_equal(found[:10], counts[:10])
+    for old, bias in zip(before, after, strict=True):
+        changed = np.flatnonzero((bias != old).numpy())
+        assert set(changed) == set(new[counts[new] > 3])
+        assert (bias <= old).all()
+
+
+def test_an_activation_of_two_logarithms_is_undone_twice() -> None:
+    plain, twice = (tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece", language="target")) for _ in "12")
+    twice[1].activation_function = "log1p_relu"
+    new = np.arange(10, len(firing(plain, TEXTS)))
+    for encoder in (plain, twice):
+        lower_biases(encoder, new, TEXTS, most=0.25)
+    torch.testing.assert_close(decoder_biases(plain)[0], decoder_biases(twice)[0], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("slope", [3.0, 5.0])
+def test_the_gain_is_found_where_active_dims_rise_evenly_in_their_logarithm(slope: float) -> None:
+    found = matching_gain(lambda gain: 100 * np.exp(slope * (gain - 1)), 150.0)
+    assert found == pytest.approx(1 + np.log(1.5) / slope)
+
+
+def test_a_gain_out_of_reach_is_the_nearest_one_allowed() -> None:
+    assert matching_gain(lambda gain: 1.0, 1e9) == 1.25
+    assert matching_gain(lambda gain: 1e9, 0.0) == 0.8
+    assert matching_gain(lambda gain: 70.0, 70.0) == 1.0
+
+
+def test_without_new_rows_or_texts_nothing_happens() -> None:
+    encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece", language="target"))
+    before = decoder_biases(encoder)[0].detach().clone()
+    assert lower_biases(encoder, np.zeros(0, np.int64), TEXTS, most=0.05) == 0
+    assert lower_biases(encoder, np.arange(3), [], most=0.05) == 0
+    assert torch.equal(decoder_biases(encoder)[0], before)
+
+
+def test_random_texts_are_words_of_the_vocabulary_in_any_order_of_it() -> None:
+    texts, again = (
+        random_texts(read_vocabulary(tiny_tokenizer("wordpiece", language="target", shuffle_seed=seed)))
+        for seed in (1, 2)
+    )
+    assert texts == again
+    words = {word for text in texts for word in text.split(" ")}
+    assert len(texts) == N_TEXTS
+    assert {len(text.split(" ")) for text in texts} == {TOKENS_A_TEXT}
+    assert {"학교", "дом", "home"} <= words
+
+
+@pytest.mark.parametrize("n_lines", [3, N_TEXTS, N_TEXTS + 1, 5 * N_TEXTS + 7])
+def test_lines_are_spread_over_a_text_of_any_length(n_lines: int, tmp_path: Path) -> None:
+    path = tmp_path / "text.gz"
+    path.write_bytes(gzip.compress("\n\n".join(f"line {i}" for i in range(n_lines)).encode()))
+    numbers = [int(line.removeprefix("line ")) for line in spread_lines(path)]
+    assert min(n_lines, N_TEXTS // 2) < len(numbers) + 1 <= N_TEXTS + 1
+    assert numbers[0] == 0
+    assert len({*np.diff(numbers)}) == 1
+    assert n_lines - numbers[-1] <= np.diff(numbers)[0]
