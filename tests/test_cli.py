@@ -271,6 +271,19 @@ def test_the_recipe_beside_an_output_reproduces_it(models: Path, tmp_path: Path)
     assert digests(tmp_path / "one")["model.safetensors"] != digests(models / "ko")["model.safetensors"]
 
 
+def test_evidence_and_calibration_are_switched_on_by_flags_or_a_recipe(models: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("evidence: yes\nresidual: 0\nmatch_activity: yes\nfiring_cap: 0.05\n")
+    flags = ["--evidence", "--residual", "0", "--match-activity", "--firing-cap", "0.05"]
+    one = strict_json(sembridge(*transfer(models, tmp_path / "one", *flags, "--json")).out)
+    assert (set(one["confidence"].values()), one["n_lowered"] > 0) == ({1.0}, True)  # too few tokens to doubt
+    assert sembridge(*transfer(models, tmp_path / "two", "--recipe", recipe)).code == 0
+    assert digests(tmp_path / "one") == digests(tmp_path / "two") != digests(models / "ko")
+    off = ["--recipe", recipe, "--no-evidence", "--residual", "0.4", "--no-match-activity", "--firing-cap", "1"]
+    assert sembridge(*transfer(models, tmp_path / "off", *off)).code == 0
+    assert digests(tmp_path / "off")["model.safetensors"] == digests(models / "ko")["model.safetensors"]
+
+
 def test_overwrite_replaces_a_folder(models: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
