@@ -174,11 +174,18 @@ class Drawing:
         self.elements.append(f'<rect {at} class="{kind}"{_opacity(opacity)}/>')
 
     def path(
-        self, points: Iterable[tuple[float, float]], colour: int, *, width: float = 1.5, opacity: float = 1.0
+        self,
+        points: Iterable[tuple[float, float]],
+        colour: int,
+        *,
+        width: float = 1.5,
+        opacity: float = 1.0,
+        dashed: bool = False,
     ) -> None:
         """A line through all points."""
         at = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
-        look = f'class="s{colour}" stroke-width="{width:g}" stroke-linejoin="round"{_opacity(opacity)}'
+        dashes = ' stroke-dasharray="4 3"' if dashed else ""
+        look = f'class="s{colour}" stroke-width="{width:g}" stroke-linejoin="round"{dashes}{_opacity(opacity)}'
         self.elements.append(f'<polyline points="{at}" {look}/>')
 
     def mark(self, x: float, y: float, colour: int, *, size: float = 4.0) -> None:

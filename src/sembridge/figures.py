@@ -86,7 +86,7 @@ def fine_tuned_bars(results: Results) -> str:
 
 def _score_bars(results: Results, stage: str) -> str:
     rows = results.table_rows(stage)
-    if not rows:
+    if not rows or stage not in results.stages():
         return ""
     title = f"{stage.capitalize()} {MEASURE} by language and method"
     encoders = _encoders(rows)
@@ -261,8 +261,9 @@ def _apart(ticks: Sequence[float], scale: Scale) -> list[float]:
 
 
 def cost_scatter(results: Results) -> str:
-    """The FLOPS statistic against nDCG@10, a point a method; empty where no encoder was measured."""
-    rows = results.table_rows(ZERO_SHOT)
+    """The FLOPS statistic against nDCG@10, a point a method at its first stage; empty where no encoder was measured."""
+    stage = next(iter(results.stages()), ZERO_SHOT)
+    rows = results.table_rows(stage)
     points = {encoder: found for encoder in _encoders(rows) if (found := _cost_points(rows, encoder))}
     if not points:
         return ""
@@ -273,7 +274,7 @@ def cost_scatter(results: Results) -> str:
     high = round_up(
         max([0.1, *(point[1] for found in points.values() for _, point in found), *(v for _, v in bm25)]) * 1.05
     )
-    plots, drawing = _panels(list(points), 400, "FLOPS statistic against nDCG@10, zero-shot, mean over languages", rows)
+    plots, drawing = _panels(list(points), 400, f"FLOPS statistic against nDCG@10, {stage}, mean over languages", rows)
     for encoder, box in plots.items():
         plot = Plot.of(box, x_range, (0, high), log_x=log_x)
         plot.draw_axes(drawing, x_name="FLOPS statistic (less is cheaper)", y_name=MEASURE)
@@ -387,53 +388,70 @@ def _interval(results: Results, own: Sequence[ResultRow], theirs: Sequence[Resul
 
 
 def training_curves(results: Results) -> str:
-    """Loss and dev nDCG@10 over the steps, a line a method and seed; empty before fine-tuning."""
+    """Loss and dev nDCG@10 over the steps, a line a method (the mean of its seeds); empty before fine-tuning."""
     about = {row.cell: row for row in results.rows}
     curves = {cell: curve for cell, curve in sorted(results.curves.items()) if cell in about and len(curve) > 1}
     if not curves:
         return ""
-    methods = [s.method for s in systems(about[cell] for cell in curves)]
-    methods = list(dict.fromkeys(methods))
+    methods = list(dict.fromkeys(s.method for s in systems(about[cell] for cell in curves)))
     columns = sorted({(about[cell].source_encoder or "", about[cell].language) for cell in curves})
-    n_columns = min(len(columns), 4)
+    n_columns = min(len(columns), 3)
     n_rows = -(-len(columns) // n_columns)
     panel_width = min((WIDTH - _MARGIN) / n_columns, 440.0)
-    drawing = Drawing(max(_MARGIN + panel_width * n_columns, 480.0), 96 + 370 * n_rows + 10)
-    _head(drawing, "Training: loss and dev nDCG@10", f"{len(curves)} curves, one a method and seed")
+    drawing = Drawing(max(_MARGIN + panel_width * n_columns, 480.0), 112 + 370 * n_rows + 10)
+    _head(drawing, "Training: loss and dev nDCG@10", f"{len(curves)} curves; a line is the mean of a method's seeds")
     _draw_legend(drawing, methods, 66)
     for place, column in enumerate(columns):
-        left, top = _MARGIN + place % n_columns * panel_width, 96.0 + place // n_columns * 370
-        own = {c: curve for c, curve in curves.items() if (about[c].source_encoder or "", about[c].language) == column}
+        left, top = _MARGIN + place % n_columns * panel_width, 112.0 + place // n_columns * 370
+        own: dict[str, list[Sequence[CurvePoint]]] = {method: [] for method in methods}
+        for cell, curve in curves.items():
+            if (about[cell].source_encoder or "", about[cell].language) == column:
+                own[about[cell].method].append(curve)
         drawing.text(left + 48, top + 10, ", ".join(column), kind="strong small")
         for name, value, low, high in (("loss", _loss, 20.0, 170.0), (f"dev {MEASURE}", _dev, 196.0, 326.0)):
-            lines = {cell: line for cell, curve in own.items() if (line := _thinned(curve, value))}
-            if not lines:
-                continue
-            box = Box(left + 48, top + low, left + panel_width - 24, top + high)
-            steps = max(x for line in lines.values() for x, _ in line)
-            plot = Plot.of(box, (0, steps or 1), (0, round_up(max(y for line in lines.values() for _, y in line))))
-            ticks = _apart(plot.x.ticks(4), plot.x)
-            plot.draw_axes(drawing, x_name="step" if value is _dev else "", y_name=name, x_ticks=ticks)
-            for cell, line in lines.items():
-                colour = _curve_colour(about[cell].method, methods)
-                width = 2.5 if about[cell].method == OWN else 1.5
-                drawing.path([(plot.x(x), plot.y(y)) for x, y in line], colour, width=width)
-    return drawing.svg("Training: loss and dev nDCG@10", "Lines by method and seed over the training steps.")
+            lines = {method: line for method, its in own.items() if (line := _mean_line(its, value))}
+            if lines:
+                box = Box(left + 48, top + low, left + panel_width - 24, top + high)
+                _draw_curves(drawing, box, lines, methods, y_name=name, x_name="step" if value is _dev else "")
+    return drawing.svg("Training: loss and dev nDCG@10", "Lines by method over the training steps.")
+
+
+def _draw_curves(
+    drawing: Drawing,
+    box: Box,
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    methods: Sequence[str],
+    *,
+    y_name: str,
+    x_name: str,
+) -> None:
+    steps = max(x for line in lines.values() for x, _ in line)
+    plot = Plot.of(box, (0, steps or 1), (0, round_up(max(y for line in lines.values() for _, y in line))))
+    plot.draw_axes(drawing, x_name=x_name, y_name=y_name, x_ticks=_apart(plot.x.ticks(4), plot.x))
+    for method, line in sorted(lines.items(), key=lambda pair: pair[0] == OWN):  # ours on top
+        points = [(plot.x(x), plot.y(y)) for x, y in line]
+        colour, dashed = _curve_look(method, methods)
+        drawing.path(points, colour, width=2.5 if method == OWN else 1.5, dashed=dashed)
 
 
 def _draw_legend(drawing: Drawing, methods: Sequence[str], y: float) -> None:
     x = _MARGIN
     for method in methods:
         width = 34 + text_width(method, 11)
-        colour = _curve_colour(method, methods)
-        drawing.path([(x, y - 4), (x + 18, y - 4)], colour, width=3 if method == OWN else 2)
+        if x + width > drawing.width - _MARGIN:
+            x, y = _MARGIN, y + LINE_HEIGHT
+        colour, dashed = _curve_look(method, methods)
+        drawing.path([(x, y - 4), (x + 18, y - 4)], colour, width=3 if method == OWN else 2, dashed=dashed)
         drawing.text(x + 23, y, method, kind="strong small" if method == OWN else "small")
         x += width
 
 
-def _curve_colour(method: str, methods: Sequence[str]) -> int:
-    others = [other for other in methods if other != OWN]
-    return 0 if method == OWN else 1 + others.index(method) % (N_COLOURS - 1)
+def _curve_look(method: str, methods: Sequence[str]) -> tuple[int, bool]:
+    """Colour, and whether dashed: where there are more methods than colours, the second round is."""
+    if method == OWN:
+        return 0, False
+    place = [other for other in methods if other != OWN].index(method)
+    return 1 + place % (N_COLOURS - 1), place >= N_COLOURS - 1
 
 
 def _loss(point: CurvePoint) -> float | None:
@@ -444,9 +462,15 @@ def _dev(point: CurvePoint) -> float | None:
     return point.dev
 
 
-def _thinned(curve: Sequence[CurvePoint], value: Callable[[CurvePoint], float | None]) -> list[tuple[float, float]]:
-    """(step, value), means of neighbours where there are more than a line can show."""
-    points = [(float(point.step), number) for point in curve if (number := value(point)) is not None]
+def _mean_line(
+    curves: Sequence[Sequence[CurvePoint]], value: Callable[[CurvePoint], float | None]
+) -> list[tuple[float, float]]:
+    """(step, value) of the mean over curves, means of neighbours where there are more than a line can show."""
+    by_step: dict[int, list[float]] = {}
+    for point in (point for curve in curves for point in curve):
+        if (number := value(point)) is not None:
+            by_step.setdefault(point.step, []).append(number)
+    points = [(float(step), fmean(values)) for step, values in sorted(by_step.items())]
     width = -(-len(points) // _MAX_CURVE_POINTS) or 1
     parts = [points[start : start + width] for start in range(0, len(points), width)]
     return [(fmean(x for x, _ in part), fmean(y for _, y in part)) for part in parts]

@@ -142,8 +142,9 @@ class Results:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def stages(self) -> list[str]:
-        """The stages that were run, zero-shot first."""
-        return sorted({row.stage for row in self.rows}, key=lambda stage: (stage != ZERO_SHOT, stage))
+        """The stages that were run, zero-shot first; of references alone, which belong to every stage, zero-shot."""
+        stages = {row.stage for row in self.rows if not row.system.is_untrained} or {row.stage for row in self.rows}
+        return sorted(stages, key=lambda stage: (stage != ZERO_SHOT, stage))
 
     def table_rows(self, stage: str) -> list[ResultRow]:
         """The rows of one stage and the references that nothing trains; none of the alpha sweep's own."""
