@@ -3,7 +3,8 @@
     python benchmarks/training_step.py --out benchmarks/results/training_step.json
 
 A step is the way forth and back of a batch of query-document pairs under the contrastive loss and the regularisers (no
-optimizer, which is the same for both). Each way runs in a process of its own, so that its most resident memory is its own; the two take turns.
+optimizer, which is the same for both). Each way runs in a process of its own, so that its most resident memory is its
+own; the two take turns.
 """
 
 import argparse

@@ -78,7 +78,9 @@ def test_a_curve_begins_with_the_zero_shot_encoder_and_ends_with_the_last_step(f
     before = result(finished, "tiny-en/ko/default/zero-shot/1")["rows"][0]
     points = curve(finished, ONE)
     assert (points[0]["step"], points[-1]["step"]) == (0, 20)
-    assert points[0]["nDCG@10"] == pytest.approx(before["measures"]["nDCG@10"], abs=1e-6)  # dev and test are one set here
+    assert points[0]["nDCG@10"] == pytest.approx(
+        before["measures"]["nDCG@10"], abs=1e-6
+    )  # dev and test are one set here
     assert [point["step"] for point in points if "nDCG@10" in point] == [0, 5, 10, 15, 20]
     trained = result(finished, ONE)
     assert trained["training"] == {"steps": 20, "pairs": 6}

@@ -253,9 +253,7 @@ def test_a_collapsing_training_stops_and_says_which_knob_to_turn(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_collapse_that_is_only_warned_of_trains_to_the_end(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_collapse_that_is_only_warned_of_trains_to_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = {"document_weight": 300.0, "query_weight": 300.0, "regularizer_warmup": 0.01, "collapse": "warn"}
     result = train(encoder(), toy_pairs(), tmp_path / "out", recipe=recipe(steps=30, eval_steps=5, **settings))
     assert result.steps == 30

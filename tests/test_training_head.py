@@ -99,10 +99,10 @@ def test_half_precision_is_that_of_the_surrounding_autocast() -> None:
 def test_encoder_and_parameters_are_as_before_afterwards() -> None:
     made = encoder()
     names, state = [name for name, _ in made.named_parameters()], made.state_dict()
-    with pytest.raises(RuntimeError, match="within"), without_logits(made), plain_attention(made, 2):
+    with without_logits(made), plain_attention(made, 2):
         assert [name for name, _ in made.named_parameters()] == names
         assert made.state_dict().keys() == state.keys()
-        raise RuntimeError("within")
+        assert "forward" in vars(pooling(made))
     assert not [module for module in made.modules() if "forward" in vars(module)]
 
 

@@ -20,7 +20,6 @@ from sembridge.experiments.places import Places
 from sembridge.experiments.store import Store
 from sembridge.recipes import GridRecipe
 
-
 _OWN_ERROR = re.compile(r"^sembridge\.[\w.]+: ")
 
 
