@@ -15,7 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors",
         # facts and files: nothing here knows an encoder's inside
         "recipes token_spelling vocabulary weights significance output fingerprint vector_cache"
-        " model_folder model_card beir_folder results table_formats charts",
+        " model_folder model_card beir_folder results table_formats charts templates",
         # parts of the operation
         "bridge hub loading initialization surgery extension alignment retrieval_data mteb_data runs lexical_overlap"
         " calibration health sparse_vectors corpus_cache fast_encoding corpus idf",

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import WIDTHS, needs_chromium, started_browser, watched_page
 from test_demo_page import small_collection
 
 from sembridge.demo.systems import Workshop
 
 pytest.importorskip("gradio", reason='needs gradio: pip install "sembridge[demo]"')
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt install chromium, or set CHROMIUM")
-WIDTHS = (390, 1280)
-TIMEOUT = 180_000  # ms; a busy machine makes encoders in the meantime
+pytestmark = needs_chromium
 PICTURES = os.environ.get("SEMBRIDGE_PICTURES")  # a folder: what the tests saw is kept there, to be looked at
 
 
@@ -32,31 +28,20 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=TIMEOUT)
+    with started_browser() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(params=WIDTHS)
 def page(request: pytest.FixtureRequest, browser: Any, url: str) -> Iterator[Any]:
     """The open page; every complaint and every request that leaves 127.0.0.1 fails the test."""
-    context = browser.new_context(viewport={"width": request.param, "height": 900}, color_scheme="light")
-    context.set_default_timeout(TIMEOUT)
-    opened = context.new_page()
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda asked: complaints.append(asked.url) if leaves(asked.url, url) else None)
-    opened.on("response", lambda got: complaints.append(f"{got.status} {got.url}") if got.status >= 400 else None)
-    opened.goto(url)
-    opened.wait_for_selector("#sb-columns .sb-column")
-    yield opened
-    if PICTURES:
-        name = f"{request.node.name}.png".replace("[", "-").replace("]", "")
-        opened.screenshot(path=Path(PICTURES) / name, full_page=True)
-    assert complaints == []
-    context.close()
+    with watched_page(browser, request.param, leaves=lambda asked: leaves(asked, url)) as opened:
+        opened.goto(url)
+        opened.wait_for_selector("#sb-columns .sb-column")
+        yield opened
+        if PICTURES:
+            name = f"{request.node.name}.png".replace("[", "-").replace("]", "")
+            opened.screenshot(path=Path(PICTURES) / name, full_page=True)
 
 
 def leaves(asked: str, url: str) -> bool:

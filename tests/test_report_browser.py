@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import synthetic_results
+from browsing import WIDTHS, needs_chromium, started_browser, watched_page
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge
 
 from sembridge.language_transfer import Origin, transfer
 from sembridge.report import ReportSettings, write_report
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt install chromium, or set CHROMIUM")
-WIDTHS = (390, 1280)
-TIMEOUT = 60_000  # ms; a busy machine
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -37,27 +32,17 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=TIMEOUT)
+    with started_browser() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(params=WIDTHS)
 def page(request: pytest.FixtureRequest, browser: Any, page_file: Path) -> Iterator[Any]:
     """The open page, with its explorer filled; every complaint and every request beyond the file fails the test."""
-    context = browser.new_context(viewport={"width": request.param, "height": 900}, color_scheme="light")
-    context.set_default_timeout(TIMEOUT)
-    opened = context.new_page()
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda asked: complaints.append(asked.url) if not asked.url.startswith("file:") else None)
-    opened.goto(page_file.as_uri())
-    opened.wait_for_selector("#x-rows tr")
-    yield opened
-    assert complaints == []
-    context.close()
+    with watched_page(browser, request.param, leaves=lambda asked: not asked.startswith("file:")) as opened:
+        opened.goto(page_file.as_uri())
+        opened.wait_for_selector("#x-rows tr")
+        yield opened
 
 
 def tokens(page: Any) -> list[str]:

@@ -1,13 +1,13 @@
 """The demo's page as HTML text: what a reader sees of results, without the widgets around them."""
 
 from functools import cache
-from importlib.resources import files
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment
 
 from sembridge.demo import LANGUAGES
 from sembridge.demo.systems import WAYS, Collection, Result, Step
 from sembridge.search.explanation import ExplainedTerm
+from sembridge.templates import page_environment, template
 
 MAX_PARTS = 4
 RIGHT_TO_LEFT = frozenset({"ar"})  # of the bundled languages
@@ -49,7 +49,7 @@ def gloss(collection: Collection, question: str) -> str:
 
 
 def style() -> str:
-    return _template("page.css")
+    return template("sembridge.demo", "page.css")
 
 
 def _why_nothing(result: Result, question: str) -> str:
@@ -67,13 +67,7 @@ def _render(name: str, **values: object) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = page_environment("sembridge.demo")
     environment.filters |= {"parts": lambda term: term.parts[:MAX_PARTS], "written": _written}
     environment.globals |= {"languages": LANGUAGES}
     return environment
@@ -82,7 +76,3 @@ def _environment() -> Environment:
 def _written(term: ExplainedTerm) -> str:
     """The term as a reader sees it; its raw spelling where it has no readable text."""
     return term.text or term.token
-
-
-def _template(name: str) -> str:
-    return files("sembridge.demo").joinpath("templates", name).read_text(encoding="utf-8")

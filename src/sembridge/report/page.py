@@ -5,9 +5,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from sembridge.charts import style_sheet, theme_rules
@@ -16,6 +15,7 @@ from sembridge.report.measurements import Figure, Measurements
 from sembridge.report.transfers import Examples
 from sembridge.results import Mean
 from sembridge.table_formats import DASH, PARTIAL, Number
+from sembridge.templates import page_environment, template
 
 RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur", "ps", "sd", "ug", "yi", "dv", "ckb"})
 
@@ -48,8 +48,8 @@ def render(content: Content) -> str:
     page = _environment().get_template("page.html")
     text = page.render(
         content=content,
-        style=Markup(_template("page.css") + _chart_style()),
-        script=Markup(_template("page.js")),
+        style=Markup(template("sembridge.report", "page.css") + _chart_style()),
+        script=Markup(template("sembridge.report", "page.js")),
         version=version("sembridge"),
     )
     return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text.strip() + "\n")
@@ -57,13 +57,7 @@ def render(content: Content) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = page_environment("sembridge.report")
     environment.filters |= {
         "share": lambda part, whole: f"{part / whole:.1%}" if whole else DASH,
         "percent": lambda value: f"{100 * value:.4g}",
@@ -75,10 +69,6 @@ def _environment() -> Environment:
         "direction": _direction,
     }
     return environment
-
-
-def _template(name: str) -> str:
-    return files("sembridge.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _chart_style() -> str:
