@@ -55,10 +55,10 @@ def _serve(language: str, out: Path | None, port: int | None) -> None:
     if out is not None:
         raise typer.BadParameter("the page writes nothing", param_hint="--out")
     quiet_loading()
-    with serve(language, port=DEFAULT_PORT if port is None else port) as server:
+    # Ctrl-C is the way to end it, not an interruption.
+    with serve(language, port=DEFAULT_PORT if port is None else port) as server, suppress(KeyboardInterrupt):
         console.print(f"Open {server.url} in a browser of this machine; Ctrl-C ends it.")
-        with suppress(KeyboardInterrupt):  # the way to end it, not an interruption
-            server.wait()
+        server.wait()
 
 
 def _show(languages: list[str], out: Path) -> None:
