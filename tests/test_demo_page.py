@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -215,8 +215,10 @@ def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
 def test_the_page_is_served_to_this_machine_only_and_ends_at_once(end: signal.Signals, tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     command = [sys.executable, "-m", "sembridge.cli", "demo", "--serve", "--port", "0"]
+    # A shell's background jobs ignore SIGINT, and what they start inherits that.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen
     ) as served:
         try:
             assert served.stdout is not None

@@ -251,7 +251,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize("name", ["paper/train.yaml", "mini/train.yaml", "mini/splade_en.yaml"])
 def test_the_recipes_of_this_repository_are_trainings(name: str) -> None:
     found = TrainRecipe.read(ROOT / "recipes" / name)
-    assert found.learning_rate in (2e-5, 1e-4, 3e-4)
+    assert 2e-5 <= found.learning_rate <= 3e-4
     assert found.query_weight > 0 < found.document_weight
 
 
