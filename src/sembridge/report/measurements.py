@@ -70,9 +70,10 @@ def figures(results: Results) -> Iterable[Figure]:
 _ABOUT = {
     "zero-shot": (
         "Zero-shot quality",
-        "After the transfer, without any training: every method on every language, with 95 % intervals.",
+        "After the transfer, without any training: every method on every language, with 95 % intervals where the "
+        "values of every query are at hand.",
     ),
-    "fine-tuned": ("Fine-tuned quality", "The same after training on pairs of the language."),
+    "fine-tuned": ("Fine-tuned quality", "Every method on every language after training on pairs of it."),
     "alpha-sweep": (
         "How sharp the weights are",
         "Quality and cost by α: higher means fewer English tokens behind a new one.",

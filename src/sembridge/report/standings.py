@@ -259,7 +259,8 @@ def _sentences(
     value = means[own].value
     if english is not None and value is not None:
         brought = f"{'brought' if value >= english else 'cost'} {Number(abs(value - english)).text()}"
-        sentences.append(f"The transfer {brought} against the untouched English encoder.")
+        what = "The transfer" if own.stage == ZERO_SHOT else "Transfer and training"
+        sentences.append(f"{what} {brought} against the untouched English encoder.")
     return sentences
 
 
