@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -127,3 +128,12 @@ def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
         return spelled_tokenizer(family, [write_piece(family, piece) for piece in pieces])
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, for tests that `browsing.needs_chromium` marks."""
+    from browsing import started_browser
+
+    with started_browser() as found:
+        yield found

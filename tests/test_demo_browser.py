@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import WIDTHS, needs_chromium, started_browser, watched_page
+from browsing import WIDTHS, needs_chromium, watched_page
 from test_demo_page import small_collection
 
 from sembridge.demo.systems import Workshop
@@ -24,12 +24,6 @@ def url() -> Iterator[str]:
 
     with serve("ko", port=0, workshop=Workshop(small_collection)) as server:
         yield server.url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with started_browser() as found:
-        yield found
 
 
 @pytest.fixture(params=WIDTHS)

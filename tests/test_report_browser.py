@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import synthetic_results
-from browsing import WIDTHS, needs_chromium, started_browser, watched_page
+from browsing import WIDTHS, needs_chromium, watched_page
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge
 
@@ -28,12 +28,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made.save(root / "ko")
     grid = synthetic_results.realistic(root / "grid")
     return write_report([root / "ko", grid], root / "report.html", settings=ReportSettings(measure=False))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with started_browser() as found:
-        yield found
 
 
 @pytest.fixture(params=WIDTHS)

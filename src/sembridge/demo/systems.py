@@ -23,7 +23,7 @@ from sembridge.recipes import TransferRecipe
 from sembridge.retrieval_data import load_retrieval_data
 from sembridge.runs import Bm25Index, exact_search
 from sembridge.search.explanation import ExplainedTerm, TermExplainer
-from sembridge.search.protocol import Term
+from sembridge.search.protocol import Term, rows, shared_terms
 from sembridge.sparse_vectors import encode_corpus, encode_queries
 from sembridge.vocabulary import read_vocabulary
 
@@ -126,24 +126,19 @@ class System:
     def search(self, question: str, *, top_k: int = TOP_K) -> Result:
         """The best answers to a question; none where they share no term with it."""
         vector = self.encode(question)
-        rows = {document.id: row for row, document in enumerate(self.documents)}
-        run = exact_search(vector, self.vectors, ["question"], list(rows), top_k=top_k)["question"]
-        answers = [Answer(self.documents[rows[i]], score, self._shared(vector, rows[i])) for i, score in run.items()]
-        strongest = np.argsort(-vector.data, kind="stable")[:N_QUERY_TERMS]
-        of_question = [Term(int(vector.indices[i]), float(vector.data[i]), 0.0) for i in strongest]
-        return Result(tuple(self.explainer.explain(of_question)), tuple(answers))
-
-    def _shared(self, vector: csr_array, row: int) -> tuple[ExplainedTerm, ...]:
-        """The terms of a question and a document, heaviest first."""
-        document = self.vectors[[row]]
-        _, of_question, of_document = np.intersect1d(
-            vector.indices, document.indices, assume_unique=True, return_indices=True
-        )
-        terms = [
-            Term(int(vector.indices[i]), float(vector.data[i]), float(document.data[j]))
-            for i, j in zip(of_question, of_document, strict=True)
+        row_of = {document.id: row for row, document in enumerate(self.documents)}
+        run = exact_search(vector, self.vectors, ["question"], list(row_of), top_k=top_k)["question"]
+        (query,) = rows(vector)
+        answers = [
+            Answer(self.documents[row_of[i]], score, self._explained(shared_terms(query, found)))
+            for (i, score), found in zip(run.items(), rows(self.vectors[[row_of[i] for i in run]]), strict=True)
         ]
-        return tuple(self.explainer.explain(sorted(terms, key=lambda term: (-term.product, term.dimension))))
+        strongest = np.argsort(-query.values, kind="stable")[:N_QUERY_TERMS]
+        of_question = [Term(int(query.indices[i]), float(query.values[i]), 0.0) for i in strongest]
+        return Result(self._explained(of_question), tuple(answers))
+
+    def _explained(self, terms: Sequence[Term]) -> tuple[ExplainedTerm, ...]:
+        return tuple(self.explainer.explain(terms))
 
 
 def bundled_collection(language: str) -> Collection:

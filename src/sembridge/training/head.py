@@ -39,7 +39,8 @@ def without_logits(encoder: "SparseEncoder") -> Iterator[None]:
         yield
     finally:
         for route in routes:
-            del route.transformer.model.get_submodule(route.decoder).forward
+            # Two routes may share a decoder, which is given back once.
+            vars(route.transformer.model.get_submodule(route.decoder)).pop("forward", None)
             del route.pooling.forward
 
 
@@ -50,19 +51,22 @@ def plain_attention(encoder: "SparseEncoder", batch_size: int) -> Iterator[None]
     PyTorch's fused attention for CPUs is slow on its way back: half of the time of a step with texts of 100 tokens.
     """
     models = {id(route.transformer.model): route.transformer.model for route in _routes(encoder)}
-    before = {}
-    if encoder.device.type == "cpu":
-        length = encoder.max_seq_length or 0
-        for key, model in models.items():
-            n_scores = model.config.num_hidden_layers * model.config.num_attention_heads * batch_size * length**2
-            if 0 < n_scores * BYTES_A_SCORE < MAX_SCORE_BYTES and model.config._attn_implementation == "sdpa":
-                before[key] = model.config._attn_implementation
-                model.set_attn_implementation("eager")
+    length = (encoder.max_seq_length or 0) if encoder.device.type == "cpu" else 0
+    fused = [model for model in models.values() if model.config._attn_implementation == "sdpa"]
+    switched = [model for model in fused if 0 < _score_bytes(model, batch_size, length) < MAX_SCORE_BYTES]
+    for model in switched:
+        model.set_attn_implementation("eager")
     try:
         yield
     finally:
-        for key, implementation in before.items():
-            models[key].set_attn_implementation(implementation)
+        for model in switched:
+            model.set_attn_implementation("sdpa")
+
+
+def _score_bytes(model: Any, batch_size: int, length: int) -> int:
+    """Memory of all attention scores of a batch of texts of `length` tokens."""
+    n_scores = model.config.num_hidden_layers * model.config.num_attention_heads * batch_size * length**2
+    return int(n_scores) * BYTES_A_SCORE
 
 
 def _routes(encoder: "SparseEncoder") -> Iterator[SpladeRoute]:
