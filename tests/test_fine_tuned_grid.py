@@ -106,6 +106,10 @@ def test_tables_of_the_stage_have_bm25_and_the_untouched_encoder_beside_the_trai
     assert (finished / "figures" / "training-curves.svg").is_file()
 
 
+def resumable(checkpoints: Path) -> bool:
+    return has_checkpoint(checkpoints.with_suffix(""))
+
+
 def test_a_training_killed_within_a_cell_goes_on_from_its_checkpoint(
     world: Path, finished: Path, tmp_path: Path
 ) -> None:
@@ -115,14 +119,12 @@ def test_a_training_killed_within_a_cell_goes_on_from_its_checkpoint(
     slug = ONE.replace("/", "__")
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         end = time.monotonic() + 120
-        while not list((out / "cells" / slug).glob("training-*.checkpoints/checkpoint-5/trainer_state.json")):
+        while not any(map(resumable, (out / "cells" / slug).glob("training-*.checkpoints"))):
             assert time.monotonic() < end
             assert process.poll() is None, "the training ended before it could be killed"
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
     assert not (out / "cells" / slug / "result.json").exists()
-    [checkpoints] = (out / "cells" / slug).glob("training-*.checkpoints")
-    assert has_checkpoint(checkpoints.with_suffix(""))
     run_world(world, out, only=[ONE])
     whole, resumed = result(finished, ONE), result(out, ONE)
     assert resumed["per_query"] == whole["per_query"]

@@ -339,7 +339,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_training_options import all_switches
 def watch(folder):
-    while not (folder / "checkpoint-10" / "trainer_state.json").is_file():
+    while not (folder / "checkpoint-10" / "trainer_state.json").is_file():  # perhaps still empty
         time.sleep(0.005)
     os.kill(os.getpid(), signal.SIGKILL)
 if __name__ == "__main__":

@@ -467,8 +467,16 @@ def _checkpoints(out: Path) -> Path:
 
 
 def _complete(folder: Path) -> list[Path]:
-    """The complete checkpoints; the trainer writes its state file last."""
-    return [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    """The complete checkpoints; the trainer writes its state file last, and not at once: a kill can cut it short."""
+    return [path for path in folder.glob("checkpoint-*") if _is_json(path / "trainer_state.json")]
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _last_checkpoint(folder: Path) -> str:
