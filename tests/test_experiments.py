@@ -12,14 +12,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_bridge import MEANINGS, save_tiny_bridge
 from tiny_grid import settings, write_tiny_grid
 
 from sembridge.errors import SembridgeError
-from sembridge.experiments import Outcome, find_places, grid_cells, plan_grid, run_grid, select
+from sembridge.experiments import Outcome, Places, find_places, grid_cells, plan_grid, run_grid, select
 from sembridge.experiments.cells import fingerprint
 from sembridge.experiments.store import Store
 from sembridge.experiments.workers import Job, Worker
@@ -288,6 +290,54 @@ def test_a_moved_data_folder_and_a_new_default_leave_cells_alone(world: Path) ->
     assert all(fingerprint(cell, recipe) != fingerprint(cell, sampled) for cell in grid_cells(recipe))
 
 
+def test_the_fingerprint_of_a_finished_cell_stays_what_it_was() -> None:
+    """Taken from the version before a method could have a bridge of its own; a change computes every grid anew."""
+    recipe = GridRecipe.read(Path(__file__).parents[1] / "recipes" / "mini" / "faq.yaml")
+    found = {cell.name: fingerprint(cell, recipe) for cell in grid_cells(recipe)}
+    assert found["splade-en/ko/sembridge-paper/zero-shot"] == "887c343856c2bbd574657cc13cb1ddb5"
+    assert found["any/ko/bm25-tokens/zero-shot"] == "37a799442c02c738a9241197777523b8"
+
+
+def with_bridges(world: Path, **bridges: Any) -> GridRecipe:
+    """The grid with methods of the preset `paper` that have a bridge of their own."""
+    methods = {name: {"preset": "paper", "bridge": bridge} for name, bridge in bridges.items()}
+    return GridRecipe.build(
+        settings(
+            world, methods=settings(world)["methods"] | methods, references=["bm25-tokens"], hybrids=[], alpha_sweeps=[]
+        )
+    )
+
+
+def test_a_method_s_own_bridge_enters_its_fingerprint_alone(world: Path) -> None:
+    without = GridRecipe.read(world / "grid.yaml")
+    recipe = with_bridges(world, one="b", two=["a", "b"], order=["b", "a"], same=str(world / "bridge"))
+    found = {cell.method: fingerprint(replace(cell, method="x"), recipe) for cell in grid_cells(recipe)}
+    assert len({found[method] for method in ("paper", "one", "two")}) == 3
+    assert (found["two"], found["same"]) == (found["order"], found["paper"])
+    for cell in grid_cells(without):
+        if cell.method in ("default", "mean", "bm25-tokens"):
+            assert fingerprint(cell, recipe) == fingerprint(cell, without)
+
+
+def test_a_method_s_own_bridge_makes_its_rows(world: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world / "data", data)
+    save_tiny_bridge(
+        data / "bridge-ko", meanings={"학교": MEANINGS["river"], **{w: MEANINGS[w] for w in ("river", "book")}}
+    )
+    recipe = with_bridges(world, own="{data}/bridge-{language}")
+    recipe = recipe.model_copy(update={"bridge": str(world / "bridge"), "seeds": (0,)})
+    assert recipe.bridges("own", "ko") == ("{data}/bridge-ko",)
+    places = Places(data=data)
+    assert plan_grid(recipe, tmp_path / "out", places=places).downloads == {}
+    assert not run_grid(recipe, tmp_path / "out", places=places, only=["/own/", "/paper/"]).failed
+    parts = {}
+    for method in ("own", "paper"):
+        file = tmp_path / "out" / "cells" / f"tiny-en__ko__{method}__zero-shot" / "result.json"
+        parts[method] = json.loads(file.read_text(encoding="utf-8"))["words"][0]["parts"]
+    assert (parts["own"][0][0], parts["paper"][0][0]) == ("river", "school")
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -333,6 +383,9 @@ def test_methods_that_draw_are_known_from_their_settings(given: dict[str, Any], 
         ({"engine": "warp"}, "engine"),
         ({"sampling": {"querys": 3}}, "sampling.querys is no setting."),
         ({"bridge": None}, "needs a bridge"),
+        ({"methods": {"x": {"bridge": []}}, "alpha_sweeps": [], "hybrids": []}, "expected a name or a list of names"),
+        ({"methods": {"x": {"bridge": {"a": "b"}}}, "alpha_sweeps": [], "hybrids": []}, "bridge of method x is {'a'"),
+        ({"methods": {"x": {"method": "mean", "bridge": "b"}}, "alpha_sweeps": [], "hybrids": []}, "uses no bridge"),
         ({"stages": ["zero-shot", "fine-tuned"]}, "stage fine-tuned needs `training_sets` under language ko"),
         ({"fine_tuning": {"methods": ["unknown"]}}, "'unknown' of fine_tuning is none of the methods"),
     ],

@@ -43,9 +43,9 @@ class TinyBridge:
         return np.stack([np.zeros_like(text_vector(s)) if s in self.silent else text_vector(s) for s in sentences])
 
 
-def text_vector(text: str) -> np.ndarray:
+def text_vector(text: str, meanings: Mapping[str, Mapping[str, float]] = MEANINGS) -> np.ndarray:
     """(dim,) float32: the meaning, and a little of the text's own."""
-    meaning = MEANINGS.get(text.lower(), {})
+    meaning = meanings.get(text.lower(), {})
     # blake2b, not hash(): the same in every process.
     digest = hashlib.blake2b(text.encode(), digest_size=_NOISE_DIMENSIONS).digest()
     own = np.frombuffer(digest, np.uint8).astype(np.float32) / 127.5 - 1
@@ -53,12 +53,12 @@ def text_vector(text: str) -> np.ndarray:
     return np.concatenate([[meaning.get(axis, 0.0) for axis in _AXES], own]).astype(np.float32)
 
 
-def save_tiny_bridge(folder: Path) -> Path:
+def save_tiny_bridge(folder: Path, meanings: Mapping[str, Mapping[str, float]] = MEANINGS) -> Path:
     """`folder` as a static SentenceTransformer that knows the words with a meaning; other texts get the zero vector."""
-    words = {"[UNK]": 0} | {word: row for row, word in enumerate(MEANINGS, start=1)}
+    words = {"[UNK]": 0} | {word: row for row, word in enumerate(meanings, start=1)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    weights = torch.from_numpy(np.stack([text_vector(word) for word in words]))
+    weights = torch.from_numpy(np.stack([text_vector(word, meanings) for word in words]))
     weights[0] = 0
     module = StaticEmbedding(tokenizer, embedding_weights=weights)
     SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(folder), create_model_card=False)

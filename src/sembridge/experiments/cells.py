@@ -71,6 +71,20 @@ class Cell:
             overrides |= {"alpha": self.alpha, **self._sweep_budget(recipe)}
         return recipe.transfer_recipe(self.base, self.language, roots=roots, **overrides)
 
+    def bridges(self, recipe: GridRecipe, roots: dict[str, str] | None = None) -> tuple[str, ...]:
+        """Names of the bridges that the cell's transfer uses; none for a reference or a baseline."""
+        settings = self.transfer_recipe(recipe)
+        if self.base is None or settings is None or settings.method != "sembridge":
+            return ()
+        return recipe.bridges(self.base, self.language, roots=roots)
+
+    def teacher(self, recipe: GridRecipe, roots: dict[str, str] | None = None) -> str | None:
+        """The name of the bridge that the cell's training learns from; None where it has no teacher."""
+        settings = self.train_recipe(recipe)
+        if self.base is None or settings is None or settings.distill != "bridge":
+            return None
+        return recipe.bridges(self.base, self.language, roots=roots)[0]
+
     @property
     def is_trained(self) -> bool:
         return self.stage == FINE_TUNED
@@ -180,7 +194,7 @@ def fingerprint(cell: Cell, recipe: GridRecipe) -> str:
         "format": FORMAT,
         "cell": cell.name,
         "source_encoder": cell.source_encoder,
-        "bridge": recipe.bridge if settings is not None and settings.method == "sembridge" else None,
+        "bridge": _one_or_all(cell.bridges(recipe)),
         "transfer": settings
         and settings.model_dump(mode="json", exclude_defaults=True, exclude=_without_effect(settings)),
         "with_hybrid": cell.with_hybrid,
@@ -202,12 +216,17 @@ def _training(cell: Cell, recipe: GridRecipe) -> dict[str, object]:
     language, settings = recipe.languages[cell.language], cell.train_recipe(recipe)
     return {
         "settings": settings and settings.model_dump(mode="json", exclude_defaults=True),
-        "teacher": recipe.bridge if settings and settings.distill == "bridge" else None,
+        "teacher": cell.teacher(recipe),
         "training_sets": [_named(data, "train") for data in language.training_sets],
         "dev_set": language.dev_set and _named(language.dev_set, "dev"),
         **recipe.fine_tuning.model_dump(include={"pairs", "dev"}),
         "sample": recipe.sampling.seed,
     }
+
+
+def _one_or_all(names: tuple[str, ...]) -> str | tuple[str, ...] | None:
+    """A name alone, as cells were described before there could be several bridges."""
+    return names if len(names) > 1 else next(iter(names), None)
 
 
 def _named(data: DataSet, split: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from sembridge.errors import SembridgeError
 from sembridge.evaluation import Evaluation, evaluate, evaluate_bm25, evaluate_run
 from sembridge.experiments.cells import Cell, fingerprint
 from sembridge.experiments.fine_tuning import fine_tune
@@ -39,6 +38,7 @@ DECIMALS = 6  # of a row's figures: beyond them sums depend on the number of thr
 class _LoadOptions(TypedDict):
     device: str
     allow_pickle: bool
+    trust_remote_code: bool
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,25 @@ class Workbench:
     recipe: GridRecipe
     places: Places
     _loaded: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    _bridges: dict[str, "SentenceTransformer"] = field(default_factory=dict)
 
     def source_encoder(self, name: str) -> "SparseEncoder":
         return self._kept("source encoder", name, lambda: load_encoder(name, **self._options()))
 
-    def bridge(self) -> "SentenceTransformer":
-        name = self.recipe.bridge
-        if name is None:
-            raise SembridgeError("The recipe names no bridge; add the key `bridge`, e.g. BAAI/bge-m3.")
-        return self._kept("bridge", name, lambda: load_bridge(name, **self._options()))
+    def bridges(self, names: Sequence[str]) -> list["SentenceTransformer"]:
+        """The bridges of these names; where there are some, those of earlier cells make room for them."""
+        if not names:
+            return []
+        self._bridges = {name: bridge for name, bridge in self._bridges.items() if name in names}
+        for name in names:
+            if name not in self._bridges:
+                self._bridges[name] = load_bridge(name, **self._options())
+        return [self._bridges[name] for name in names]
 
     def tokenizer(self, language: str) -> "PreTrainedTokenizerBase":
         name = self.recipe.languages[language].target_tokenizer
-        return self._kept("tokenizer", name, lambda: load_tokenizer(name))
+        trusted = self.recipe.trust_remote_code
+        return self._kept("tokenizer", name, lambda: load_tokenizer(name, trust_remote_code=trusted))
 
     def test_sets(self, language: str) -> list[MeasuredSet]:
         settings = self.recipe.languages[language].test_sets
@@ -123,7 +129,12 @@ class Workbench:
         return MeasuredSet(settings, data, lexical_overlap(data), tuple(least_overlapping(data).queries))
 
     def _options(self) -> "_LoadOptions":
-        return {"device": self.recipe.device, "allow_pickle": self.recipe.allow_pickle}
+        recipe = self.recipe
+        return {
+            "device": recipe.device,
+            "allow_pickle": recipe.allow_pickle,
+            "trust_remote_code": recipe.trust_remote_code,
+        }
 
     def _kept(self, kind: str, name: str, load: Callable[[], _T]) -> _T:
         if self._loaded.get(kind, ("", None))[0] != name:
@@ -178,10 +189,11 @@ class _Measured:
 
 def _transfer(cell: Cell, settings: TransferRecipe, bench: Workbench) -> LanguageTransfer:
     settings.check_files()
+    bridges = bench.bridges(cell.bridges(bench.recipe, bench.places.roots()))
     return transfer(
         bench.source_encoder(cell.source_encoder or ""),
         bench.tokenizer(cell.language),
-        bench.bridge() if settings.method == "sembridge" else None,
+        bridges[0] if len(bridges) == 1 else bridges or None,
         recipe=settings,
         device=bench.recipe.device,
     )

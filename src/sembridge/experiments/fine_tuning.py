@@ -25,6 +25,7 @@ def fine_tune(cell: Cell, transferred: LanguageTransfer, bench: "Workbench", cel
     settings = cell.train_recipe(bench.recipe)
     if settings is None:
         raise ValueError(f"{cell.name} is not trained")
+    teacher = cell.teacher(bench.recipe, bench.places.roots())
     out = cell_folder / f"training-{fingerprint(cell, bench.recipe)[:8]}"
     _remove_others(cell_folder, out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,7 @@ def fine_tune(cell: Cell, transferred: LanguageTransfer, bench: "Workbench", cel
                 out,
                 recipe=settings,
                 dev=bench.dev_data(cell.language),
-                bridge=bench.bridge() if settings.distill == "bridge" else None,
+                bridge=bench.bridges([teacher])[0] if teacher else None,
                 start_folder=start,
                 resume=has_checkpoint(out),
                 overwrite=True,

@@ -77,7 +77,7 @@ def plan_grid(
     texts_per_second = speed or recipe.documents_per_second
     to_do = [p for p in planned if p.state != "done"]
     seconds = sum(p.n_texts for p in to_do) / texts_per_second
-    downloads = dict(_downloads(recipe, [p.cell for p in to_do]))
+    downloads = dict(_downloads(recipe, [p.cell for p in to_do], places.roots()))
     return Plan(planned, downloads, texts_per_second, speed is not None, seconds)
 
 
@@ -126,14 +126,12 @@ def _measured_speed(store: Store, done: Sequence[Cell]) -> float | None:
     return sum(row["n_documents"] + row["n_queries"] for row in rows) / seconds if seconds else None
 
 
-def _downloads(recipe: GridRecipe, cells: Sequence[Cell]) -> Iterator[tuple[str, str]]:
+def _downloads(recipe: GridRecipe, cells: Sequence[Cell], roots: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Names that are not on this machine, and what each is."""
     for cell in cells:
-        settings = cell.transfer_recipe(recipe)
         language = recipe.languages[cell.language]
         names = {cell.source_encoder: "source encoder", language.target_tokenizer: "target tokenizer"}
-        if settings is not None and settings.method == "sembridge":
-            names[recipe.bridge] = "bridge"
+        names |= dict.fromkeys(cell.bridges(recipe, roots), "bridge")
         for name, role in names.items():
             if name is not None and not _is_here(name):
                 yield name, role

@@ -14,7 +14,7 @@ from sembridge.recipes.transfer import TransferRecipe
 Stage = Literal["zero-shot", "fine-tuned"]
 Reference = Literal["bm25-words", "bm25-tokens", "english"]
 
-TRAINING = "training"  # the key of a method's settings that are not of its transfer
+TRAINING, BRIDGE = "training", "bridge"  # keys of a method that are no settings of its transfer
 
 # Methods whose every new row is drawn. The others draw at most the few rows of tokens without usable similarity.
 _DRAWN_METHODS = ("random", "univariate", "multivariate")
@@ -105,12 +105,14 @@ class GridRecipe(Recipe):
     """Everything that decides the rows of `results.jsonl`."""
 
     source_encoders: tuple[str, ...] = Field(min_length=1)
-    bridge: str | None = None
+    bridge: str | tuple[str, ...] | None = Field(default=None, description="a name, or several that are combined")
     data: str | None = Field(default=None, description="root of data sets, relative to the recipe's file; {data}")
     vectors: str | None = Field(default=None, description="root of word vectors, relative to the file; {vectors}")
     languages: dict[str, GridLanguage] = Field(min_length=1)
     methods: dict[str, dict[str, Any]] = Field(
-        min_length=1, description="name -> settings of a transfer; under `training` those of its fine-tuning alone"
+        min_length=1,
+        description="name -> settings of a transfer; under `training` those of its fine-tuning alone, and `bridge` "
+        "stands in for the grid's",
     )
     stages: tuple[Stage, ...] = ("zero-shot",)
     fine_tuning: FineTuning = FineTuning()
@@ -125,6 +127,7 @@ class GridRecipe(Recipe):
     batch_size: int = Field(default=32, ge=1)
     device: str = "cpu"
     allow_pickle: bool = Field(default=False, description="read pytorch_model.bin where there is no safetensors file")
+    trust_remote_code: bool = Field(default=False, description="run Python code that comes with a model")
     documents_per_second: float = Field(default=30.0, gt=0, description="for estimates, until a cell was measured")
 
     @field_validator("source_encoders")
@@ -179,8 +182,11 @@ class GridRecipe(Recipe):
                 recipe = self.transfer_recipe(name, next(iter(self.languages)))
             except SembridgeError as error:
                 raise ValueError(str(error)) from None
-            if recipe.method == "sembridge" and self.bridge is None:
+            bridges = self.bridges(name, next(iter(self.languages)))
+            if recipe.method == "sembridge" and not bridges:
                 raise ValueError(f"method {name} needs a bridge: add the key `bridge`, e.g. BAAI/bge-m3")
+            if recipe.method != "sembridge" and BRIDGE in self.methods[name] and "fine-tuned" not in self.stages:
+                raise ValueError(f"method {name} ({recipe.method}) uses no bridge: remove its key `bridge`")
         for name in (*self.hybrids, *(sweep.method for sweep in self.alpha_sweeps)):
             if name not in self.methods:
                 raise ValueError(
@@ -213,8 +219,10 @@ class GridRecipe(Recipe):
                 recipe = self.train_recipe(name)
             except SembridgeError as error:
                 raise ValueError(str(error)) from None
-            if recipe.distill == "bridge" and self.bridge is None:
-                raise ValueError(f"the training of {name} has a bridge as teacher: add the key `bridge`")
+            bridges = self.bridges(name, next(iter(self.languages)))
+            if recipe.distill == "bridge" and len(bridges) != 1:
+                advice = f"it has {', '.join(bridges)}; give it one" if bridges else "add the key `bridge`"
+                raise ValueError(f"the training of {name} has a bridge as teacher: {advice}")
         return self
 
     def train_recipe(self, method: str, *, seed: int = 0) -> TrainRecipe:
@@ -224,15 +232,32 @@ class GridRecipe(Recipe):
             {**self.fine_tuning.settings, **own, "seed": seed}, origin=f"fine-tuning of method {method}"
         )
 
+    def bridges(self, method: str, language: str, *, roots: dict[str, str] | None = None) -> tuple[str, ...]:
+        """The names of a method's bridges, its own or the grid's, sorted; `{name}` filled in as in its settings.
+
+        Raises:
+            ValueError: the method's key `bridge` is neither a name nor a list of names.
+        """
+        given = self.methods[method].get(BRIDGE, self.bridge)
+        names = list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+        if not all(isinstance(name, str) and name for name in names) or (given is not None and not names):
+            raise ValueError(f"bridge of method {method} is {given!r}; expected a name or a list of names")
+        filled = self._names(language, roots)
+        return tuple(sorted({_fill(name, filled) for name in names}))
+
     def transfer_recipe(
         self, method: str, language: str, *, roots: dict[str, str] | None = None, **overrides: Any
     ) -> TransferRecipe:
         """The settings of a method in a language, `{name}` of a file or root filled in where `roots` gives it."""
-        names = {"language": language, **(roots or {})}
-        files = {key: _fill(path, names) for key, path in self.languages[language].files.items()}
-        own = {key: value for key, value in self.methods[method].items() if key != TRAINING}
-        settings = {key: _fill(value, {**names, **files}) for key, value in own.items()}
+        names = self._names(language, roots)
+        own = {key: value for key, value in self.methods[method].items() if key not in (TRAINING, BRIDGE)}
+        settings = {key: _fill(value, names) for key, value in own.items()}
         return TransferRecipe.build({**settings, **overrides}, origin=f"method {method}")
+
+    def _names(self, language: str, roots: dict[str, str] | None) -> dict[str, str]:
+        """What {name} stands for in a method's settings: the language, the roots and the language's files."""
+        names = {"language": language, **(roots or {})}
+        return {**names, **{key: _fill(path, names) for key, path in self.languages[language].files.items()}}
 
 
 def short_name(source_encoder: str) -> str:
