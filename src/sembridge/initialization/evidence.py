@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from sembridge.initialization.gaussian import draw_multivariate
-from sembridge.weights import SparseWeights
+from sembridge.initialization.hubs import HubCorrected
+from sembridge.weights import SparseWeights, TopKSoftmax, sparse_weights
 
 N_CHANCE = 2048
 FEWEST_TOKENS = 100  # a distribution of fewer scores cannot be told from another
@@ -34,6 +35,18 @@ def chance_vectors(target_vectors: Tensor) -> Tensor:
     """
     drawn = draw_multivariate(target_vectors, N_CHANCE, torch.Generator().manual_seed(0))
     return functional.normalize(drawn, dim=1)
+
+
+def scores_by_chance(vectors: HubCorrected, target_vectors: Tensor, *, memory_budget: int, device: str) -> np.ndarray:
+    """(N_CHANCE,) best similarities, corrected as in `vectors`, of vectors that mean nothing.
+
+    Args:
+        target_vectors: (n_target, dim) in an order that does not depend on ids.
+    """
+    drawn = vectors.placed(chance_vectors(target_vectors))
+    best = sparse_weights(drawn, vectors.source, rule=TopKSoftmax(k=1), memory_budget=memory_budget, device=device)
+    found: np.ndarray = best.similarities.numpy()
+    return found
 
 
 def above_chance(scores: np.ndarray, by_chance: np.ndarray) -> np.ndarray:

@@ -6,14 +6,15 @@ w[t, :] = entmax_alpha(cos(B(t), B(source tokens))) for every target token t tha
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sembridge.errors import SembridgeError
-from sembridge.initialization.evidence import FEWEST_TOKENS, above_chance, chance_vectors, distinctness, row_margins
+from sembridge.initialization.evidence import FEWEST_TOKENS, above_chance, distinctness, row_margins, scores_by_chance
+from sembridge.initialization.hubs import HubCorrected, hub_corrected
 from sembridge.initialization.rows import CombinedRows, row_maximum
 from sembridge.recipes import TransferRecipe
 from sembridge.vocabulary import Overlap, Vocabulary
@@ -50,7 +51,7 @@ def bridged_rows(
     if len(wanted) == 0:
         return CombinedRows.none(len(source))
     twins = _group_twins(source, candidates) if recipe.merge_twins else _no_twins(candidates)
-    vectors = _with_hub_term(
+    vectors = hub_corrected(
         torch.from_numpy(target_vectors),
         torch.from_numpy(source_vectors[twins.first]),
         recipe.hub_neighbours,
@@ -69,7 +70,7 @@ def bridged_rows(
     if recipe.evidence:
         by_name = np.argsort(np.array([target.tokens[i] for i in wanted], dtype=object), kind="stable")
         trust = _confidence(weights, torch.from_numpy(target_vectors[by_name]), vectors, recipe, device)
-    weights = _without_hub_term(weights, vectors.hub_term)
+    weights = vectors.plain(weights)
     best = row_maximum(weights)
     weights = _name_columns(weights, twins.ids_by_word_start, target.starts_word[wanted], len(source))
     sure = best >= recipe.min_similarity
@@ -146,41 +147,8 @@ def _group_twins(source: Vocabulary, candidates: np.ndarray) -> _Twins:
     return _Twins(np.array(start), np.stack([candidates[inside], candidates[start]]))
 
 
-@dataclass(frozen=True, eq=False)
-class _HubCorrected:
-    """Vectors whose products are similarities less the hub term of the source token; the term is (n_source,)."""
-
-    target: Tensor
-    source: Tensor
-    hub_term: Tensor
-
-    def placed(self, target_vectors: Tensor) -> Tensor:
-        """Further target vectors, (n, dim), as they stand before `source`."""
-        n_more = self.source.shape[1] - target_vectors.shape[1]
-        return torch.cat([target_vectors, torch.ones(len(target_vectors), n_more)], 1)
-
-
-def _with_hub_term(
-    target: Tensor, source: Tensor, neighbours: int, *, memory_budget: int, device: str
-) -> _HubCorrected:
-    """Hubs are source tokens that lie near everything. As in CSLS (Conneau et al. 2018, section 2.3), each loses its
-    mean similarity to its nearest target tokens; carried as one more coordinate, the kernel needs no second rule."""
-    if neighbours == 0:
-        return _HubCorrected(target, source, torch.zeros(len(source)))
-    nearest = sparse_weights(source, target, rule=TopKSoftmax(k=neighbours), memory_budget=memory_budget, device=device)
-    # Sorted: the bits of a sum must not depend on the order of the target vocabulary.
-    hub_term = nearest.similarities.view(len(source), -1).double().sort(1).values.mean(1).float()
-    ones = torch.ones(len(target), 1)
-    return _HubCorrected(torch.cat([target, ones], 1), torch.cat([source, -hub_term[:, None]], 1), hub_term)
-
-
-def _without_hub_term(weights: SparseWeights, hub_term: Tensor) -> SparseWeights:
-    """The same weights, with plain cosines beside them."""
-    return replace(weights, similarities=weights.similarities + hub_term[weights.col_indices])
-
-
 def _confidence(
-    weights: SparseWeights, target_vectors: Tensor, vectors: _HubCorrected, recipe: TransferRecipe, device: str
+    weights: SparseWeights, target_vectors: Tensor, vectors: HubCorrected, recipe: TransferRecipe, device: str
 ) -> np.ndarray:
     """(n_wanted,) confidence of every row of `weights`, whose similarities are corrected by the hub term; all one where
     there are too few rows to tell their scores from those by chance.
@@ -190,16 +158,9 @@ def _confidence(
     """
     if weights.n_rows < FEWEST_TOKENS:
         return np.ones(weights.n_rows, np.float32)
-    by_chance = sparse_weights(
-        vectors.placed(chance_vectors(target_vectors)),
-        vectors.source,
-        rule=TopKSoftmax(k=1),
-        memory_budget=recipe.memory_budget_mb << 20,
-        device=device,
-    )
-    best_by_chance = by_chance.similarities.numpy()
+    by_chance = scores_by_chance(vectors, target_vectors, memory_budget=recipe.memory_budget_mb << 20, device=device)
     found: np.ndarray = np.multiply(
-        above_chance(row_maximum(weights), best_by_chance), distinctness(row_margins(weights), best_by_chance)
+        above_chance(row_maximum(weights), by_chance), distinctness(row_margins(weights), by_chance)
     )
     return found
 
