@@ -120,7 +120,7 @@ def test_sembridge_and_its_baselines_do_not_know_each_other() -> None:
         imported = {
             name for name in imported_modules(files[f"initialization.{method}"]) if top(name) == "initialization"
         }
-        own = ("initialization.evidence", "initialization.hubs")
+        own = ("initialization.evidence", "initialization.hubs", "initialization.text_words")
         baseline = ("initialization.gaussian", "initialization.word_vectors")
         assert imported <= {"initialization.rows", *(own if method == "sembridge" else baseline)}
 

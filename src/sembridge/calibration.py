@@ -46,8 +46,8 @@ def random_texts(vocabulary: Vocabulary) -> list[str]:
     return [" ".join(words[i] for i in row) for row in drawn.tolist()]
 
 
-def spread_lines(path: Path) -> list[str]:
-    """At most N_TEXTS lines of a text, evenly spread over it.
+def spread_lines(path: Path, most: int = N_TEXTS) -> list[str]:
+    """At most `most` lines of a text, evenly spread over it.
 
     Raises:
         SembridgeError: the file is missing, damaged, or not UTF-8.
@@ -57,9 +57,9 @@ def spread_lines(path: Path) -> list[str]:
     for number, line in enumerate(read_lines(path)):
         if number % step == 0:
             kept.append(line)
-        if len(kept) == 2 * N_TEXTS:  # every second of them, and of what follows: a file of any length, read once
+        if len(kept) == 2 * most:  # every second of them, and of what follows: a file of any length, read once
             kept, step = kept[::2], 2 * step
-    return kept[:: max(1, -(-len(kept) // N_TEXTS))]
+    return kept[:: max(1, -(-len(kept) // most))]
 
 
 def active_dims(encoder: "SparseEncoder", texts: Sequence[str]) -> float:

@@ -33,14 +33,17 @@ from sembridge.initialization import (
     Initialization,
     PlacedTokens,
     RowKind,
+    TextWords,
     Tokenizers,
     initialize,
     place_tokens,
+    read_text_words,
 )
 from sembridge.initialization.sembridge import token_script
 from sembridge.model_card import CardContent, write_model_card
 from sembridge.output import write_folder
 from sembridge.recipes import TransferRecipe
+from sembridge.runs import written_words
 from sembridge.surgery import check_source_encoder, check_target_tokenizer, transplant
 from sembridge.vocabulary import MatchKind, Overlap, Vocabulary, match_vocabularies, read_vocabulary
 
@@ -52,6 +55,7 @@ logger = logging.getLogger(__name__)
 
 REPORT_FILE, RECIPE_FILE = "report.json", "recipe.yaml"
 N_LEAST_CERTAIN = 50
+N_LINES_FOR_WORDS = 20_000
 VERSIONS_OF = ("sembridge", "sentence-transformers", "transformers", "torch", "numpy")
 
 
@@ -241,8 +245,12 @@ def transfer(
             placed = place_tokens(
                 source, target, overlap, recipe, tokenizers, cache_folder=cache_folder, progress=progress
             )
+    words = None
+    if recipe.reads_words:
+        with clock.stage("words"):
+            words = _text_words(recipe, target_tokenizer, n_tokens=len(target), progress=progress)
     with clock.stage("weights"):
-        rows = initialize(source, target, overlap, recipe, embed=embed, placed=placed, device=device)
+        rows = initialize(source, target, overlap, recipe, embed=embed, placed=placed, words=words, device=device)
     own = recipe.method == "sembridge"  # no published baseline is calibrated
     if own and recipe.match_activity:
         with clock.stage("calibration"):
@@ -276,6 +284,15 @@ def _gain(
         return active_dims(transplant(encoder, tokenizer, build, n_target=len(rows.kinds)), target_texts)
 
     return matching_gain(dims_of, active_dims(encoder, source_texts))
+
+
+def _text_words(
+    recipe: TransferRecipe, tokenizer: "PreTrainedTokenizerBase", *, n_tokens: int, progress: bool
+) -> TextWords:
+    """Words of the target text, counted in lines that are spread over it."""
+    lines = spread_lines(recipe.file("target_text"), N_LINES_FOR_WORDS)
+    counts = Counter(word for line in lines for word in written_words(line))
+    return read_text_words(counts, tokenizer, n_tokens=n_tokens, progress=progress)
 
 
 def _calibration_texts(target: Vocabulary, recipe: TransferRecipe) -> list[str]:

@@ -228,7 +228,16 @@ def words(text: str) -> list[str]:
     Python's `\\w` has no combining marks and so breaks Devanagari words at every vowel sign. Invisible format
     characters (joiners, soft hyphens, direction marks) are dropped: with or without them it is the same word.
     """
-    return unicodedata.normalize("NFC", text).casefold().translate(_word_characters()).split()
+    return _split(unicodedata.normalize("NFC", text).casefold())
+
+
+def written_words(text: str) -> list[str]:
+    """The same words in the case in which they are written."""
+    return _split(unicodedata.normalize("NFC", text))
+
+
+def _split(text: str) -> list[str]:
+    return text.translate(_word_characters()).split()
 
 
 def _has_no_spaces(texts: Iterable[str]) -> bool:

@@ -63,7 +63,11 @@ def transfer(
         float | None, typer.Option(help="Of multivariate rows; 1e-5 is transformers' mean_resizing.")
     ] = None,
     target_text: Annotated[
-        Path | None, typer.Option(help="focus; optional for --firing-cap: UTF-8, a passage a line (.gz).")
+        Path | None,
+        typer.Option(help="focus; optional for --firing-cap, --through-words: UTF-8, a passage a line (.gz)."),
+    ] = None,
+    through_words: Annotated[
+        bool | None, typer.Option(help="Place tokens also by the words of --target-text that contain them.")
     ] = None,
     word_vectors: Annotated[
         Path | None, typer.Option(help="ofa: multilingual, wechsel: target word vectors, word2vec format (.gz).")
@@ -96,7 +100,8 @@ def transfer(
         TransferRecipe, recipe_file, preset=preset, method=method, alpha=alpha, weighting=weighting, fallback=fallback,
         extend=extend, min_similarity=min_similarity, residual=residual, seed=seed, memory_budget_mb=memory_budget_mb,
         evidence=evidence, match_activity=match_activity, firing_cap=firing_cap,
-        covariance_scale=covariance_scale, target_text=target_text, word_vectors=word_vectors,
+        covariance_scale=covariance_scale, target_text=target_text, through_words=through_words,
+        word_vectors=word_vectors,
         source_word_vectors=source_word_vectors, dictionary=dictionary,
     )  # fmt: skip
     recipe.check_files()

@@ -21,6 +21,7 @@ from sembridge.initialization.rows import (
     copied_rows,
 )
 from sembridge.initialization.sembridge import Embed, bridged_rows, candidate_ids
+from sembridge.initialization.text_words import TextWords, read_text_words
 from sembridge.initialization.word_vectors import Tokenizers
 from sembridge.recipes import TransferRecipe
 from sembridge.vocabulary import Overlap, Vocabulary
@@ -33,9 +34,11 @@ __all__ = [
     "Initialization",
     "PlacedTokens",
     "RowKind",
+    "TextWords",
     "Tokenizers",
     "initialize",
     "place_tokens",
+    "read_text_words",
 ]
 
 DRAW_ROWS: dict[str, DrawRows] = {
@@ -84,6 +87,7 @@ def initialize(
     *,
     embed: Embed | None = None,
     placed: PlacedTokens | None = None,
+    words: TextWords | None = None,
     device: str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> Initialization:
@@ -92,12 +96,15 @@ def initialize(
     Args:
         embed: method sembridge: the bridge's vectors of texts.
         placed: methods focus, ofa and wechsel: what `place_tokens` gives.
+        words: method sembridge: of a target text, to place the tokens that they contain.
     """
     combined = None
     if recipe.method == "sembridge":
         if embed is None:
             raise ValueError("method sembridge needs `embed`, the bridge's vectors of texts")
-        combined = bridged_rows(source, target, overlap, embed, recipe, device=device, progress=progress)
+        combined = bridged_rows(
+            source, target, overlap, embed, recipe, words=words, device=device, progress=progress
+        )
     elif recipe.method in PLACING_METHODS:
         if placed is None:
             raise ValueError(f"method {recipe.method} needs `placed`, the vectors that place_tokens() gives")

@@ -16,6 +16,7 @@ from sembridge.errors import SembridgeError
 from sembridge.initialization.evidence import FEWEST_TOKENS, above_chance, distinctness, row_margins, scores_by_chance
 from sembridge.initialization.hubs import HubCorrected, hub_corrected
 from sembridge.initialization.rows import CombinedRows, row_maximum
+from sembridge.initialization.text_words import TextWords, vectors_through_words
 from sembridge.recipes import TransferRecipe
 from sembridge.vocabulary import Overlap, Vocabulary
 from sembridge.weights import Entmax, SparseWeights, TopKSoftmax, sparse_weights
@@ -31,17 +32,21 @@ def bridged_rows(
     embed: Embed,
     recipe: TransferRecipe,
     *,
+    words: TextWords | None = None,
     device: str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> CombinedRows:
     """The sparse weights of every target token outside the overlap that has text and a bridge vector.
+
+    Args:
+        words: of a target text; the tokens that they contain are also placed by them.
 
     Raises:
         SembridgeError: there is such a token, but no source token with a bridge vector that may lend its row.
     """
     candidates, source_vectors = _placed(source, candidate_ids(source, recipe.candidates), embed)
     new_ids = np.setdiff1d(target.text_ids, overlap.target_ids)
-    wanted, target_vectors = _placed(target, new_ids, embed)
+    wanted, target_vectors = _placed(target, new_ids, embed, words)
     if len(new_ids) and len(candidates) == 0:
         raise SembridgeError(
             f"None of the {len(source):,} source tokens can lend its row: the bridge has no vector for any of those "
@@ -77,9 +82,14 @@ def bridged_rows(
     return CombinedRows(wanted[sure], _keep_rows(weights, sure), best[sure], None if trust is None else trust[sure])
 
 
-def _placed(vocabulary: Vocabulary, ids: np.ndarray, embed: Embed) -> tuple[np.ndarray, np.ndarray]:
-    """Those of `ids` whose text the bridge knows, and their vectors (n_placed, dim)."""
-    vectors = embed([vocabulary.texts[i] for i in ids]) if len(ids) else np.zeros((0, 1), np.float32)
+def _placed(
+    vocabulary: Vocabulary, ids: np.ndarray, embed: Embed, words: TextWords | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Those of `ids` whose text, or a word around it, the bridge knows, and their vectors (n_placed, dim)."""
+    texts = [vocabulary.texts[i] for i in ids]
+    vectors = embed(texts) if texts else np.zeros((0, 1), np.float32)
+    if words is not None:
+        vectors = vectors_through_words(vectors, texts, ids, words, embed)
     known = vectors.any(1)
     return ids[known], vectors[known]
 

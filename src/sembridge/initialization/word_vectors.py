@@ -143,19 +143,25 @@ def subword_vectors(
     A word is cut twice, alone and after a space (a tokenizer may cut the start of a text differently), and counts once
     for each cut that contains the token, as in the code of WECHSEL. The mean is weighted by `word_weights`, (n_words,).
     """
-    shares = _membership(tokenizer, words.words, n_tokens, progress=progress)
+    shares = word_membership(tokenizer, words.words, n_tokens, progress=progress)
     if word_weights is not None:
         shares = shares.multiply(word_weights[None, :]).tocsr()
+    return mean_vectors(shares, words.vectors)
+
+
+def mean_vectors(shares: csr_array, vectors: np.ndarray) -> np.ndarray:
+    """(n_tokens, dim) float32 means of (n_words, dim) weighted by (n_tokens, n_words); zero without a word."""
     totals = np.asarray(shares.sum(1))
-    means = np.zeros((n_tokens, words.dim), np.float32)
-    for start in range(0, words.dim, _COLUMNS_A_BLOCK):  # float64 sums of two million words would take gigabytes
+    dim = vectors.shape[1]
+    means = np.zeros((shares.shape[0], dim), np.float32)
+    for start in range(0, dim, _COLUMNS_A_BLOCK):  # float64 sums of two million words would take gigabytes
         columns = slice(start, start + _COLUMNS_A_BLOCK)
-        sums = shares @ words.vectors[:, columns].astype(np.float64)
+        sums = shares @ vectors[:, columns].astype(np.float64)
         means[:, columns] = sums / np.where(totals > 0, totals, 1)[:, None]
     return means
 
 
-def _membership(
+def word_membership(
     tokenizer: "PreTrainedTokenizerBase", words: Sequence[str], n_tokens: int, *, progress: bool
 ) -> csr_array:
     """(n_tokens, n_words): in how many of a word's two cuts a token occurs."""

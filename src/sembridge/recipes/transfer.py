@@ -70,7 +70,11 @@ class TransferRecipe(Recipe):
         default=1.0, gt=0.0, description="of multivariate rows; 1e-5 is transformers' mean_resizing"
     )
     target_text: Path | None = Field(
-        default=None, description=f"focus; optional for sembridge's firing_cap: {_CONTENTS['target_text']}"
+        default=None,
+        description=f"focus; optional for sembridge's firing_cap and through_words: {_CONTENTS['target_text']}",
+    )
+    through_words: bool = Field(
+        default=False, description="sembridge: place tokens also by the words of target_text that contain them"
     )
     word_vectors: Path | None = Field(default=None, description=f"ofa, wechsel: {_CONTENTS['word_vectors']}")
     source_word_vectors: Path | None = Field(
@@ -120,6 +124,11 @@ class TransferRecipe(Recipe):
         """A preset among the overrides brings all its settings: the recipe beside an output names every one."""
         return _preset_settings(overrides.get("preset"))
 
+    @property
+    def reads_words(self) -> bool:
+        """Whether tokens are placed also by the words of a text; `through_words` without one changes nothing."""
+        return self.method == "sembridge" and self.through_words and self.target_text is not None
+
     def check_files(self) -> None:
         """Nothing, if every file that the method reads is given and is there.
 
@@ -128,7 +137,7 @@ class TransferRecipe(Recipe):
         """
         for name in NEEDED_FILES.get(self.method, ()):
             self.file(name)
-        if self.method == "sembridge" and self.firing_cap < 1 and self.target_text is not None:
+        if self.reads_words or (self.method == "sembridge" and self.firing_cap < 1 and self.target_text is not None):
             self.file("target_text")
         if self.method == "ofa" and self.source_word_vectors is not None:
             self.file("source_word_vectors")
