@@ -163,4 +163,10 @@ def test_a_text_places_the_tokens_that_its_words_contain(tmp_path: Path) -> None
 def test_a_text_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SembridgeError, match=r"target_text: .*/none does not exist"):
         state(through_words=True, target_text=str(tmp_path / "none"))
-    assert state(target_text=str(tmp_path / "none"))
+    assert state(target_text=str(tmp_path / "none"))  # not read: no switch asks for it
+
+
+def test_a_text_without_words_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("...\n!\n", encoding="utf-8")
+    with pytest.raises(SembridgeError, match=r"text has no words; expected one passage a line"):
+        state(through_words=True, target_text=str(tmp_path / "text"))

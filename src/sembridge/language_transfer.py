@@ -292,6 +292,8 @@ def _text_words(
     """Words of the target text, counted in lines that are spread over it."""
     lines = spread_lines(recipe.file("target_text"), N_LINES_FOR_WORDS)
     counts = Counter(word for line in lines for word in written_words(line))
+    if not counts:
+        raise SembridgeError(f"Target text {recipe.target_text} has no words; expected one passage a line.")
     return read_text_words(counts, tokenizer, n_tokens=n_tokens, progress=progress)
 
 

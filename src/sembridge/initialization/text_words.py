@@ -75,7 +75,8 @@ def vectors_through_words(
         return own
     logger.info("%d words of the text stand for the tokens that they contain", len(read))
     through = _unit(mean_vectors(shares[:, read], embed([words.words[j] for j in read])))
-    return np.where(through.any(1)[:, None], _unit(own + through), own)
+    in_a_word = through.any(axis=1, keepdims=True)
+    return np.where(in_a_word, _unit(own + through), own)
 
 
 def _shares(texts: Sequence[str], ids: np.ndarray, words: TextWords) -> csr_array:
