@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         " calibration health sparse_vectors corpus_cache fast_encoding corpus idf",
         # what a user asks for
         "language_transfer evaluation comparison evaluation_plan explain inspection search export tables figures"
-        " encoding training",
+        " encoding training tuning",
         "demo experiments report",
         "cli",
     )
@@ -45,6 +45,7 @@ SIBLINGS: dict[str, frozenset[str]] = {
     "evaluation_plan": frozenset({"evaluation"}),  # which measures exist
     "training": frozenset({"evaluation"}),  # the dev measure
     "search": frozenset({"encoding"}),  # an index is also made from shards
+    "tuning": frozenset({"language_transfer", "evaluation", "training"}),  # transfers, measured; pseudo queries
     "inspection": frozenset({"language_transfer"}),  # what a transfer finds before it starts
 }
 METHODS = ("gaussian", "mean", "random", "sembridge", "focus", "ofa", "wechsel")

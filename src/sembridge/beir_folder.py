@@ -83,6 +83,11 @@ def read_qrels(folder: Path, split: str, queries: Mapping[str, str], corpus: Map
     return qrels
 
 
+def qrels_splits(folder: Path) -> list[str]:
+    """The splits that FOLDER/qrels has a file of, in alphabetical order."""
+    return list(dict.fromkeys(path.stem for path in _qrels_files(folder)))
+
+
 def texts_file(folder: Path, stem: str) -> Path:
     """FOLDER/corpus or FOLDER/queries, in the first of the formats that is there.
 
@@ -101,17 +106,20 @@ def _file(folder: Path, stem: str, suffixes: tuple[str, ...]) -> Path:
 
 
 def _qrels_file(folder: Path, split: str) -> Path:
-    listed = sorted((folder / "qrels").iterdir()) if (folder / "qrels").is_dir() else []
-    files = [path for path in listed if path.suffix in _QRELS_SUFFIXES]
-    of_split = [path for path in files if path.stem == split]
+    of_split = [path for path in _qrels_files(folder) if path.stem == split]
     if len(of_split) > 1:
         raise SembridgeError(
             f"{folder}/qrels has {' and '.join(path.name for path in of_split)}; keep one file a split."
         )
     if of_split:
         return of_split[0]
-    available = ", ".join(dict.fromkeys(path.stem for path in files))
+    available = ", ".join(qrels_splits(folder))
     raise SembridgeError(f"{folder} has no qrels/{split}.tsv; splits available: {available or 'none'}.")
+
+
+def _qrels_files(folder: Path) -> list[Path]:
+    listed = sorted((folder / "qrels").iterdir()) if (folder / "qrels").is_dir() else []
+    return [path for path in listed if path.suffix in _QRELS_SUFFIXES]
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

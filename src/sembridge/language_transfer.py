@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-REPORT_FILE, RECIPE_FILE = "report.json", "recipe.yaml"
+REPORT_FILE, RECIPE_FILE, TUNING_FILE = "report.json", "recipe.yaml", "tuning.json"
 N_LEAST_CERTAIN = 50
 N_LINES_FOR_WORDS = 20_000
 VERSIONS_OF = ("sembridge", "sentence-transformers", "transformers", "torch", "numpy")
@@ -70,6 +70,7 @@ class Origin:
     license: str | None = None
     license_name: str | None = None  # with license "other"
     license_link: str | None = None
+    tuned_on: str | None = None  # the data that the settings were chosen on
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class TransferReport:
         n_lowered: dimensions whose decoder bias was lowered, because they fired in too many texts.
         mean_norms: of the input embedding: all source rows, and target rows by kind.
         seconds: by stage.
+        tuned_on: the data that the settings were chosen on; None where they were given.
     """
 
     source_encoder: str
@@ -116,6 +118,7 @@ class TransferReport:
     seconds: dict[str, float]
     recipe: dict[str, object]
     versions: dict[str, str]
+    tuned_on: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -131,19 +134,23 @@ class LanguageTransfer:
     recipe: TransferRecipe
     origin: Origin
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+    def save(self, folder: str | Path, *, overwrite: bool = False, tuning: Mapping[str, object] | None = None) -> Path:
         """Writes a stock SparseEncoder folder with alignment, report, recipe and model card beside; all or nothing.
+
+        `tuning` is `Tuning.to_dict()` where the recipe was chosen by `tune`; it goes to `tuning.json`.
 
         Raises:
             SembridgeError: the folder exists and is not empty (and `overwrite` is not set), or the disk is full.
         """
-        return write_folder(Path(folder), self._write, overwrite=overwrite)
+        return write_folder(Path(folder), partial(self._write, tuning=tuning), overwrite=overwrite)
 
-    def _write(self, folder: Path) -> None:
+    def _write(self, folder: Path, *, tuning: Mapping[str, object] | None) -> None:
         self.encoder.save_pretrained(str(folder), create_model_card=False)
         self.alignment.save(folder)
-        text = json.dumps(self.report.to_dict(), indent=1, ensure_ascii=False)
-        (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
+        for name, content in ((REPORT_FILE, self.report.to_dict()), (TUNING_FILE, tuning)):
+            if content is not None:
+                text = json.dumps(content, indent=1, ensure_ascii=False)
+                (folder / name).write_text(text + "\n", encoding="utf-8")
         self.recipe.write(folder / RECIPE_FILE)
         write_model_card(folder, _card(self.report, self.recipe, self.origin))
 
@@ -362,6 +369,7 @@ def _report(
         seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
         recipe=recipe.settings(),
         versions={"python": platform.python_version(), **{name: version(name) for name in VERSIONS_OF}},
+        tuned_on=origin.tuned_on,
     )
 
 
@@ -438,4 +446,5 @@ def _card(report: TransferReport, recipe: TransferRecipe, origin: Origin) -> Car
         counts=report.counts,
         recipe=recipe.settings(),
         versions=report.versions,
+        tuned_on=origin.tuned_on,
     )

@@ -32,6 +32,7 @@ class CardContent:
     versions: dict[str, str]
     license_name: str | None = None  # with license "other"
     license_link: str | None = None
+    tuned_on: str | None = None  # the data that the settings were chosen on
 
 
 def write_model_card(folder: Path, content: CardContent) -> None:
@@ -197,6 +198,7 @@ def _body(content: CardContent) -> str:
     counts = "\n".join(f"| {kind} | {count:,} |" for kind, count in content.counts.items())
     recipe = "\n".join(f"    {key}: {value}" for key, value in content.recipe.items())
     versions = ", ".join(f"{name} {version}" for name, version in content.versions.items())
+    tuned_on = f"| settings chosen on | {content.tuned_on} |\n" if content.tuned_on else ""
     return f"""# {content.title}
 
 {licence_line(content.license_name or content.license, "source encoder")}
@@ -217,7 +219,7 @@ A text becomes weights over a vocabulary of {content.n_target:,} tokens. It was 
 | bridge | {f"`{content.bridge}`" if content.bridge else "none"} |
 | method | {content.method} |
 | training data | none |
-
+{tuned_on}
 {ZERO_SHOT} Rows of the new vocabulary, by where they come from:
 
 | kind | tokens |

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sembridge.beir_folder import Qrels, read_qrels, read_texts
+from sembridge.beir_folder import Qrels, qrels_splits, read_qrels, read_texts
 from sembridge.errors import SembridgeError
 from sembridge.loading import mini_folder
 
-__all__ = ["Qrels", "RetrievalData", "load_retrieval_data"]
+__all__ = ["Qrels", "RetrievalData", "available_splits", "load_retrieval_data"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,15 @@ def load_retrieval_data(name: str | Path, *, split: str | None = None, language:
         raise SembridgeError(
             f"{error.filename or name} cannot be read ({error.strerror or error}); check its permissions and its disk."
         ) from error
+
+
+def available_splits(name: str | Path) -> list[str]:
+    """The names of the splits that a BEIR folder or bundled data have judgments of, in alphabetical order.
+
+    Raises:
+        SembridgeError: no such folder or bundled data.
+    """
+    return qrels_splits(_resolve_folder(name))
 
 
 def _read_folder(name: str | Path, split: str, language: str | None) -> RetrievalData:

@@ -1,7 +1,7 @@
 """`sembridge transfer` and `sembridge inspect`: a transfer, and what it would find."""
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,7 @@ from sembridge.cli.options import (
     Target,
     read_recipe,
 )
-from sembridge.cli.printing import console, print_counts, print_json
+from sembridge.cli.printing import console, figure_text, print_counts, print_json, print_table
 from sembridge.cli.program import app, quiet_loading
 from sembridge.output import check_output_folder
 from sembridge.recipes import TransferRecipe
@@ -27,12 +27,16 @@ from sembridge.recipes import TransferRecipe
 if TYPE_CHECKING:
     from sembridge.inspection import Inspection
     from sembridge.language_transfer import TransferReport, Vocabularies
+    from sembridge.retrieval_data import RetrievalData
+    from sembridge.tuning import Tuning
 
 
 @app.command(
     epilog="""Examples:
 
 `sembridge transfer naver/splade-v3 monologg/kobigbird-bert-base splade-ko --bridge BAAI/bge-m3`
+
+`sembridge transfer naver/splade-v3 monologg/kobigbird-bert-base splade-ko --bridge BAAI/bge-m3 --tune my-dev-set`
 
 `sembridge transfer mini/splade-en mini/tokenizer-ko splade-ko --bridge mini/bridge`"""
 )
@@ -80,6 +84,13 @@ def transfer(
         bool | None, typer.Option("--extend", help="Keep the English vocabulary, append new tokens.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of drawn rows.")] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            help="Choose the settings that no flag fixes: BEIR folder with a dev or train split, mini/NAME, or "
+            "corpus:PLACE for text without labels."
+        ),
+    ] = None,
     recipe_file: RecipeFile = None,
     language: Annotated[str | None, typer.Option(help="Language code for the model card, e.g. ko.")] = None,
     device: Device = "cpu",
@@ -94,16 +105,17 @@ def transfer(
     """Moves an English sparse encoder to another language.
 
     Writes a stock SparseEncoder folder with `alignment.safetensors` (which English tokens every new token was made
-    of), `report.json`, `recipe.yaml` and a model card.
+    of), `report.json`, `recipe.yaml` and a model card; with --tune also `tuning.json`, the settings that were tried.
     """
-    recipe = read_recipe(
-        TransferRecipe, recipe_file, preset=preset, method=method, alpha=alpha, weighting=weighting, fallback=fallback,
-        extend=extend, min_similarity=min_similarity, residual=residual, seed=seed, memory_budget_mb=memory_budget_mb,
-        evidence=evidence, match_activity=match_activity, firing_cap=firing_cap,
-        covariance_scale=covariance_scale, target_text=target_text, through_words=through_words,
-        word_vectors=word_vectors,
-        source_word_vectors=source_word_vectors, dictionary=dictionary,
-    )  # fmt: skip
+    flags: dict[str, Any] = {
+        "preset": preset, "method": method, "alpha": alpha, "weighting": weighting, "fallback": fallback,
+        "extend": extend, "min_similarity": min_similarity, "residual": residual, "seed": seed,
+        "memory_budget_mb": memory_budget_mb, "evidence": evidence, "match_activity": match_activity,
+        "firing_cap": firing_cap, "covariance_scale": covariance_scale, "target_text": target_text,
+        "through_words": through_words,
+        "word_vectors": word_vectors, "source_word_vectors": source_word_vectors, "dictionary": dictionary,
+    }  # fmt: skip
+    recipe = read_recipe(TransferRecipe, recipe_file, **flags)
     recipe.check_files()
     if not dry_run:
         check_output_folder(out, overwrite=overwrite)
@@ -111,12 +123,16 @@ def transfer(
 
     quiet_loading()
     safety: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    fixed = {name for name, value in flags.items() if value is not None}
+    tuning_data = None if tune is None else _tuning_data(tune, recipe, fixed)
     encoder = loading.load_encoder(source, device=device, **safety)
     tokenizer = loading.load_tokenizer(target_tokenizer, trust_remote_code=trust_remote_code)
     if dry_run:
         tokenizer = language_transfer.output_tokenizer(encoder, tokenizer, recipe)
         vocabularies = language_transfer.compare_vocabularies(encoder, tokenizer, recipe)
         _print_inspection(_inspect(encoder, tokenizer, vocabularies, recipe), as_json=as_json)
+        if tuning_data is not None and not as_json:
+            console.print(_tuning_plan(tuning_data))
         return
     needs_bridge = recipe.method == "sembridge"
     card = loading.read_model_card(source)
@@ -130,20 +146,21 @@ def transfer(
         license_link=card.license_link,
     )
     loaded = loading.load_bridge(bridge, device=device, **safety) if needs_bridge else None
-    result = language_transfer.transfer(
-        encoder,
-        tokenizer,
-        loaded,
-        recipe=recipe,
-        origin=origin,
-        device=device,
-        cache_folder=cache,
-        progress=sys.stderr.isatty() and not as_json,
-    )
-    folder = result.save(out, overwrite=overwrite)
+    run: dict[str, Any] = {"device": device, "cache_folder": cache, "progress": sys.stderr.isatty() and not as_json}
+    tuning = None
+    if tuning_data is not None and loaded is not None:
+        from sembridge.tuning import tune as tune_settings
+
+        tuning = tune_settings(encoder, tokenizer, loaded, tuning_data, recipe=recipe, fixed=fixed, **run)
+        recipe, origin = tuning.recipe, replace(origin, tuned_on=tuning.data_text)
+    result = language_transfer.transfer(encoder, tokenizer, loaded, recipe=recipe, origin=origin, **run)
+    table = None if tuning is None else tuning.to_dict()
+    folder = result.save(out, overwrite=overwrite, tuning=table)
     if as_json:
-        print_json({"folder": str(folder), **result.report.to_dict()})
+        print_json({"folder": str(folder), **result.report.to_dict(), **({"tuning": table} if table else {})})
     else:
+        if tuning is not None:
+            _print_tuning(tuning)
         _print_report(result.report, folder)
 
 
@@ -185,6 +202,34 @@ def _inspect(
 
     hidden_size = check_source_encoder(encoder).hidden_size
     return inspect_transfer(vocabularies, tokenizer, recipe, hidden_size=hidden_size, text=text)
+
+
+def _tuning_data(name: str, recipe: TransferRecipe, fixed: set[str]) -> "RetrievalData":
+    from sembridge.tuning import check_tunable, load_tuning_data
+
+    check_tunable(recipe, fixed)
+    return load_tuning_data(name)
+
+
+def _tuning_plan(data: "RetrievalData") -> str:
+    from sembridge.tuning import MAX_TRANSFERS
+
+    return (
+        f"Tuning will make at most {MAX_TRANSFERS} transfers and encode {len(data.queries):,} queries and "
+        f"{len(data.corpus):,} documents after each"
+    )
+
+
+def _print_tuning(tuning: "Tuning") -> None:
+    """The table on which the settings were chosen, and how far to believe it."""
+    header = ("over the best so far (*)", "nDCG@10", "", "FLOPS", "query dims", "document dims", "p")
+    rows = [
+        (c.step_text or f"preset {c.recipe.preset}", figure_text(c.value), "*" if c.is_new_best else "",
+         f"{c.flops:.2f}", f"{c.query_active_dims:.1f}", f"{c.document_active_dims:.1f}", figure_text(c.p_holm))
+        for c in tuning.candidates
+    ]  # fmt: skip
+    print_table(header, rows, title=f"Tuned on {tuning.data_text}")
+    console.print(f"p: randomization test against the first row, Holm's correction for all rows\n{tuning.verdict}")
 
 
 def _print_report(report: "TransferReport", folder: Path) -> None:
