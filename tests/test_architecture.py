@@ -17,8 +17,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "recipes token_spelling vocabulary weights significance output fingerprint vector_cache"
         " model_folder model_card beir_folder results table_formats charts templates",
         # parts of the operation
-        "bridge hub loading initialization surgery extension alignment retrieval_data mteb_data runs lexical_overlap"
-        " calibration health sparse_vectors corpus_cache fast_encoding corpus idf",
+        "bridge bridges hub loading initialization surgery extension alignment retrieval_data mteb_data runs"
+        " lexical_overlap calibration health sparse_vectors corpus_cache fast_encoding corpus idf",
         # what a user asks for
         "language_transfer evaluation comparison evaluation_plan explain inspection search export tables figures"
         " encoding training tuning",
@@ -40,6 +40,7 @@ SIBLINGS: dict[str, frozenset[str]] = {
     "corpus": frozenset({"hub"}),
     "health": frozenset({"sparse_vectors"}),
     "alignment": frozenset({"initialization"}),  # the kinds of rows
+    "bridges": frozenset({"initialization"}),  # what a transfer asks, and what is above chance
     "export": frozenset({"encoding"}),  # shards
     "comparison": frozenset({"evaluation"}),  # several of them
     "evaluation_plan": frozenset({"evaluation"}),  # which measures exist

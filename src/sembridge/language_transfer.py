@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 
 from sembridge.alignment import Alignment
 from sembridge.bridge import Bridge, bridge_settings, embed_texts
+from sembridge.bridges import combine
 from sembridge.calibration import (
     N_TEXTS_FOR_GAIN,
     active_dims,
@@ -39,7 +40,7 @@ from sembridge.initialization import (
     place_tokens,
     read_text_words,
 )
-from sembridge.initialization.sembridge import token_script
+from sembridge.initialization.sembridge import Embed, bridged_texts, token_script
 from sembridge.model_card import CardContent, write_model_card
 from sembridge.output import write_folder
 from sembridge.recipes import TransferRecipe
@@ -204,7 +205,7 @@ def compare_vocabularies(
 def transfer(
     encoder: "SparseEncoder",
     target_tokenizer: "PreTrainedTokenizerBase",
-    bridge: Bridge | None,
+    bridge: Bridge | Sequence[Bridge] | None,
     *,
     recipe: TransferRecipe | None = None,
     origin: Origin | None = None,
@@ -217,7 +218,8 @@ def transfer(
     Args:
         encoder: the English sparse encoder; it is not changed.
         target_tokenizer: its vocabulary becomes the output space.
-        bridge: multilingual dense encoder; None for methods that need none.
+        bridge: multilingual dense encoder, or several (a list) whose cosines are averaged on a common scale (module
+            `bridges`); None for methods that need none.
         recipe: settings; `TransferRecipe()` by default.
         origin: names for the report and the model card.
         device: where similarities are computed.
@@ -234,16 +236,20 @@ def transfer(
         >>> result.save("splade-ko")  # doctest: +SKIP
     """
     recipe, origin = recipe or TransferRecipe.build({}), origin or Origin()
-    if recipe.method == "sembridge" and bridge is None:
+    bridges = [] if bridge is None else list(bridge) if isinstance(bridge, list | tuple) else [cast("Bridge", bridge)]
+    if recipe.method == "sembridge" and not bridges:
         raise SembridgeError("Method sembridge needs a bridge; give a multilingual dense encoder, e.g. BAAI/bge-m3.")
     recipe.check_files()
     clock = _Clock()
     with clock.stage("vocabularies"):
         target_tokenizer = output_tokenizer(encoder, target_tokenizer, recipe)
         vocabularies = compare_vocabularies(encoder, target_tokenizer, recipe)
-    embed = None
-    if bridge is not None and recipe.method == "sembridge":
-        embed = clock.timed("bridge", partial(embed_texts, bridge, cache_folder=cache_folder, progress=progress))
+    embed, described = None, None
+    if recipe.method == "sembridge":
+        one = [partial(embed_texts, each, cache_folder=cache_folder, progress=progress) for each in bridges]
+        with clock.stage("bridge"):
+            embed, described = _embed_by(bridges, one, vocabularies, recipe, device)
+        embed = clock.timed("bridge", embed)
     placed: PlacedTokens | None = None
     source, target, overlap = vocabularies.source, vocabularies.target, vocabularies.overlap
     if recipe.method in PLACING_METHODS:
@@ -272,8 +278,27 @@ def transfer(
     alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens, rows.confidence)
     report = _report(vocabularies, rows, alignment, recipe, origin, clock, encoder=encoder, transferred=transferred,
                      n_lowered=n_lowered,
-                     bridge=bridge_settings(bridge) if embed is not None and bridge is not None else None)  # fmt: skip
+                     bridge=described)  # fmt: skip
     return LanguageTransfer(transferred, alignment, report, recipe, origin)
+
+
+def _embed_by(
+    bridges: Sequence[Bridge],
+    embeds: Sequence[Embed],
+    vocabularies: Vocabularies,
+    recipe: TransferRecipe,
+    device: str,
+) -> tuple[Embed, dict[str, object]]:
+    """One or several bridges as one, and what the report says of them."""
+    settings = [dict[str, object](bridge_settings(bridge)) for bridge in bridges]
+    if len(bridges) == 1:
+        return embeds[0], settings[0]
+    texts = bridged_texts(vocabularies.source, vocabularies.target, vocabularies.overlap, recipe)
+    found = combine(embeds, *texts, recipe, device=device)
+    each = [{**of_bridge, "weight": weight} for of_bridge, weight in zip(settings, found.weights, strict=True)]
+    each.sort(key=lambda of_bridge: (str(of_bridge["name"]), str(of_bridge["fingerprint"])))
+    name = " + ".join(dict.fromkeys(str(of_bridge["name"]) for of_bridge in each))
+    return found.embed, {"name": name, "bridges": each}
 
 
 def _gain(

@@ -11,7 +11,15 @@ _Recipe = TypeVar("_Recipe", bound=Recipe)
 
 Source = Annotated[str, typer.Argument(help="English sparse encoder: a hub id, a folder or mini/NAME.")]
 Target = Annotated[str, typer.Argument(help="Tokenizer of the target language: a hub id, a folder or mini/NAME.")]
-BridgeName = Annotated[str, typer.Option("--bridge", help="Multilingual dense encoder: hub id, folder or mini/NAME.")]
+DEFAULT_BRIDGE = "BAAI/bge-m3"
+BridgeNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bridge",
+        help="Multilingual dense encoder: hub id, folder or mini/NAME. Given again, several are averaged.",
+        show_default=DEFAULT_BRIDGE,
+    ),
+]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="YAML file with settings; flags go over it.")]
 Preset = Annotated[str | None, typer.Option(help="default, or paper (as published).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sembridge.cli.options import (
+    DEFAULT_BRIDGE,
     AllowPickle,
-    BridgeName,
+    BridgeNames,
     Device,
     Json,
     Preset,
@@ -38,13 +39,15 @@ if TYPE_CHECKING:
 
 `sembridge transfer naver/splade-v3 monologg/kobigbird-bert-base splade-ko --bridge BAAI/bge-m3 --tune my-dev-set`
 
-`sembridge transfer mini/splade-en mini/tokenizer-ko splade-ko --bridge mini/bridge`"""
+`sembridge transfer mini/splade-en mini/tokenizer-ko splade-ko --bridge mini/bridge`
+
+`sembridge transfer naver/splade-v3 monologg/kobigbird-bert-base splade-ko --bridge BAAI/bge-m3 --bridge my-bridge`"""
 )
 def transfer(
     source: Source,
     target_tokenizer: Target,
     out: Annotated[Path, typer.Argument(help="Folder to write; it must be new or empty.")],
-    bridge: BridgeName = "BAAI/bge-m3",
+    bridge: BridgeNames = None,
     preset: Preset = None,
     method: Annotated[
         str | None,
@@ -135,17 +138,18 @@ def transfer(
             console.print(_tuning_plan(tuning_data))
         return
     needs_bridge = recipe.method == "sembridge"
+    bridges = sorted({*(bridge or [DEFAULT_BRIDGE])}) if needs_bridge else []
     card = loading.read_model_card(source)
     origin = language_transfer.Origin(
         source_encoder=source,
         target_tokenizer=target_tokenizer,
-        bridge=bridge if needs_bridge else None,
+        bridge=" + ".join(bridges) or None,
         language=language or next(iter(loading.read_model_card(target_tokenizer).language), None),
         license=card.license,
         license_name=card.license_name,
         license_link=card.license_link,
     )
-    loaded = loading.load_bridge(bridge, device=device, **safety) if needs_bridge else None
+    loaded: Any = [loading.load_bridge(name, device=device, **safety) for name in bridges] or None
     run: dict[str, Any] = {"device": device, "cache_folder": cache, "progress": sys.stderr.isatty() and not as_json}
     tuning = None
     if tuning_data is not None and loaded is not None:

@@ -82,6 +82,14 @@ def bridged_rows(
     return CombinedRows(wanted[sure], _keep_rows(weights, sure), best[sure], None if trust is None else trust[sure])
 
 
+def bridged_texts(
+    source: Vocabulary, target: Vocabulary, overlap: Overlap, recipe: TransferRecipe
+) -> tuple[list[str], list[str]]:
+    """The distinct texts that `bridged_rows` asks the bridge for: of the candidates, and of the tokens to combine."""
+    lenders, wanted = candidate_ids(source, recipe.candidates), np.setdiff1d(target.text_ids, overlap.target_ids)
+    return sorted({source.texts[i] for i in lenders}), sorted({target.texts[i] for i in wanted})
+
+
 def _placed(
     vocabulary: Vocabulary, ids: np.ndarray, embed: Embed, words: TextWords | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
