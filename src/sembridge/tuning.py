@@ -194,7 +194,7 @@ def check_tunable(recipe: TransferRecipe, fixed: Collection[str] = ()) -> None:
 def tune(
     encoder: "SparseEncoder",
     target_tokenizer: "PreTrainedTokenizerBase",
-    bridge: "Bridge",
+    bridge: "Bridge | Sequence[Bridge]",
     data: RetrievalData,
     *,
     recipe: TransferRecipe | None = None,
