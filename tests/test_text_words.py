@@ -166,7 +166,8 @@ def test_a_text_that_is_missing_is_refused(tmp_path: Path) -> None:
     assert state(target_text=str(tmp_path / "none"))  # not read: no switch asks for it
 
 
-def test_a_text_without_words_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "text").write_text("...\n!\n", encoding="utf-8")
-    with pytest.raises(SembridgeError, match=r"text has no words; expected one passage a line"):
+@pytest.mark.parametrize("line", ["... !", "战国无双，三国志"])
+def test_a_text_without_words_between_spaces_is_refused(line: str, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text(line, encoding="utf-8")
+    with pytest.raises(SembridgeError, match=r"text has no words between spaces"):
         state(through_words=True, target_text=str(tmp_path / "text"))

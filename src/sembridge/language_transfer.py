@@ -44,7 +44,7 @@ from sembridge.initialization.sembridge import Embed, bridged_texts, token_scrip
 from sembridge.model_card import CardContent, write_model_card
 from sembridge.output import write_folder
 from sembridge.recipes import TransferRecipe
-from sembridge.runs import written_words
+from sembridge.runs import UNSPACED, written_words
 from sembridge.surgery import check_source_encoder, check_target_tokenizer, transplant
 from sembridge.vocabulary import MatchKind, Overlap, Vocabulary, match_vocabularies, read_vocabulary
 
@@ -321,11 +321,17 @@ def _gain(
 def _text_words(
     recipe: TransferRecipe, tokenizer: "PreTrainedTokenizerBase", *, n_tokens: int, progress: bool
 ) -> TextWords:
-    """Words of the target text, counted in lines that are spread over it."""
+    """Words of the target text, counted in lines that are spread over it.
+
+    Where words are not set apart by spaces, what stands between two spaces is half a sentence and left out.
+    """
     lines = spread_lines(recipe.file("target_text"), N_LINES_FOR_WORDS)
-    counts = Counter(word for line in lines for word in written_words(line))
+    counts = Counter(word for line in lines for word in written_words(line) if not UNSPACED.search(word))
     if not counts:
-        raise SembridgeError(f"Target text {recipe.target_text} has no words; expected one passage a line.")
+        raise SembridgeError(
+            f"Target text {recipe.target_text} has no words between spaces, which through_words needs; leave it off "
+            "for languages written without spaces."
+        )
     return read_text_words(counts, tokenizer, n_tokens=n_tokens, progress=progress)
 
 

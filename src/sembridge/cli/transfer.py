@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 `sembridge transfer mini/splade-en mini/tokenizer-ko splade-ko --bridge mini/bridge`
 
+`sembridge transfer mini/splade-en mini/tokenizer-ko ko --bridge mini/bridge --target-text article.txt --through-words`
+
 `sembridge transfer naver/splade-v3 monologg/kobigbird-bert-base splade-ko --bridge BAAI/bge-m3 --bridge my-bridge`"""
 )
 def transfer(

@@ -102,9 +102,7 @@ def initialize(
     if recipe.method == "sembridge":
         if embed is None:
             raise ValueError("method sembridge needs `embed`, the bridge's vectors of texts")
-        combined = bridged_rows(
-            source, target, overlap, embed, recipe, words=words, device=device, progress=progress
-        )
+        combined = bridged_rows(source, target, overlap, embed, recipe, words=words, device=device, progress=progress)
     elif recipe.method in PLACING_METHODS:
         if placed is None:
             raise ValueError(f"method {recipe.method} needs `placed`, the vectors that place_tokens() gives")
