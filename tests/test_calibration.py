@@ -10,9 +10,20 @@ import pytest
 import torch
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
-from sembridge.calibration import N_TEXTS, TOKENS_A_TEXT, lower_biases, matching_gain, random_texts, spread_lines
+from sembridge import load_bridge, load_encoder, load_tokenizer, transfer
+from sembridge.calibration import (
+    N_TEXTS,
+    N_TEXTS_FOR_GAIN,
+    TOKENS_A_TEXT,
+    lower_biases,
+    matching_gain,
+    random_texts,
+    spread_lines,
+    spread_rows,
+)
+from sembridge.recipes import TransferRecipe
 from sembridge.sparse_vectors import encode_corpus
-from sembridge.surgery import decoder_biases
+from sembridge.surgery import decoder_biases, vocabulary_matrices
 from sembridge.vocabulary import read_vocabulary
 
 TEXTS = [f"{a} {b}" for a in TARGET_TEXTS for b in ("집 강", "책 дом", "город")]
@@ -48,6 +59,23 @@ def test_an_activation_of_two_logarithms_is_undone_twice() -> None:
     for encoder in (plain, twice):
         lower_biases(encoder, new, TEXTS, most=0.25)
     torch.testing.assert_close(decoder_biases(plain)[0], decoder_biases(twice)[0], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_spreading_moves_the_rows_away_from_the_centre_and_touches_nothing_else(*, tied: bool) -> None:
+    encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece", language="target"), tied=tied)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    matrices = [matrix.detach().clone() for matrix in vocabulary_matrices(encoder)]
+    assert len(matrices) == 2 - tied
+    new, centres = np.array([12, 17]), [matrix.mean(0) for matrix in matrices]
+    spread_rows(encoder, new, centres, 1.2)
+    for matrix, old, centre in zip(vocabulary_matrices(encoder), matrices, centres, strict=True):
+        torch.testing.assert_close(matrix[new], centre + 1.2 * (old[new] - centre))
+    spread_rows(encoder, new, centres, 1 / 1.2)
+    for name, value in encoder.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=1e-5, atol=1e-6)
+        if "bias" in name or "LayerNorm" in name:
+            assert torch.equal(value, before[name])
 
 
 @pytest.mark.parametrize("slope", [3.0, 5.0])
@@ -91,3 +119,15 @@ def test_lines_are_spread_over_a_text_of_any_length(n_lines: int, tmp_path: Path
     assert numbers[0] == 0
     assert len({*np.diff(numbers)}) == 1
     assert n_lines - numbers[-1] <= np.diff(numbers)[0]
+
+
+def test_a_transferred_encoder_has_about_the_active_dims_of_its_source_on_random_tokens() -> None:
+    source, tokenizer = load_encoder("mini/splade-roberta-en"), load_tokenizer("mini/tokenizer-ru")
+    settings = {"preset": "default", "match_activity": True, "firing_cap": 1.0}
+    result = transfer(source, tokenizer, load_bridge("mini/bridge"), recipe=TransferRecipe.build(settings))
+    wanted, found = (
+        encode_corpus(encoder, random_texts(read_vocabulary(encoder.tokenizer))[:N_TEXTS_FOR_GAIN], engine="fast").nnz
+        for encoder in (source, result.encoder)
+    )
+    assert abs(result.report.gain - 1) > 0.02
+    assert found / wanted == pytest.approx(1, abs=0.15)

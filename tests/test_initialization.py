@@ -486,19 +486,6 @@ def test_the_decoder_bias_goes_through_the_weights_unscaled(preset: str) -> None
     torch.testing.assert_close(found, torch.tensor([[1.0], [0.3 * -2 + 0.7 * 0.5]]), rtol=0, atol=1e-6)
 
 
-def test_a_gain_spreads_new_rows_about_the_mean_row_and_leaves_copies_and_the_bias() -> None:
-    rows = build(SOURCE, TARGET)
-    source_rows, bias = torch.randn(len(SOURCE), 4), torch.randn(len(SOURCE), 1)
-    plain, wide = rows.rows(source_rows), replace(rows, gain=1.2).rows(source_rows)
-    new = torch.from_numpy(rows.new_ids())
-    assert [RowKind(kind).name for kind in rows.kinds[new]] == ["COMBINED", "COMBINED", "FALLBACK"]
-    centre = source_rows[SOURCE.text_ids].mean(0)
-    torch.testing.assert_close(wide[new], centre + 1.2 * (plain[new] - centre))
-    wide[new] = plain[new]
-    assert torch.equal(wide, plain)
-    assert torch.equal(replace(rows, gain=1.2).rows(bias), rows.rows(bias))
-
-
 def test_rows_do_not_change_their_argument_and_are_float32() -> None:
     rows = build(SOURCE, TARGET)
     source_rows = torch.randn(len(SOURCE), 4, dtype=torch.bfloat16)

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sembridge.initialization.word_vectors import read_lines
 from sembridge.sparse_vectors import encode_corpus
-from sembridge.surgery import decoder_biases, splade_route
+from sembridge.surgery import decoder_biases, splade_route, vocabulary_matrices
 from sembridge.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-N_TEXTS = 128
+N_TEXTS = 64
 TOKENS_A_TEXT = 32
-N_TEXTS_FOR_GAIN = 32
+N_TEXTS_FOR_GAIN = 16
 LEAST_GAIN, MOST_GAIN = 0.8, 1.25
 _USUAL_SLOPE = 4.0  # of the logarithm of active dims by gain, where the search begins
 _CHARACTERS_A_TEXT = 1000
@@ -65,6 +66,45 @@ def spread_lines(path: Path, most: int = N_TEXTS) -> list[str]:
 def active_dims(encoder: "SparseEncoder", texts: Sequence[str]) -> float:
     """Active dims of a document, the mean over `texts`."""
     return float(encode_corpus(encoder, texts, engine="fast").nnz / len(texts))
+
+
+@torch.no_grad()
+def spread_rows(encoder: "SparseEncoder", token_ids: np.ndarray, centres: Sequence[Tensor], factor: float) -> None:
+    """Multiplies the deviation of the rows `token_ids` from `centres` by `factor`, in place, in every matrix.
+
+    Args:
+        centres: (d,) float32, one for each of `surgery.vocabulary_matrices`.
+    """
+    places = torch.from_numpy(token_ids)
+    for matrix, centre in zip(vocabulary_matrices(encoder), centres, strict=True):
+        around = centre.to(matrix.device)
+        matrix[places] = (around + factor * (matrix[places].float() - around)).to(matrix.dtype)
+
+
+def match_activity(
+    encoder: "SparseEncoder",
+    token_ids: np.ndarray,
+    centres: Sequence[Tensor],
+    texts: Sequence[str],
+    *,
+    wanted: float,
+) -> float:
+    """The factor by which the rows `token_ids` were spread so that `texts` have about `wanted` active dims.
+
+    Changes `encoder` in place, as `spread_rows`.
+    """
+    current = 1.0
+
+    def dims_of(gain: float) -> float:
+        nonlocal current
+        if gain != current:
+            spread_rows(encoder, token_ids, centres, gain / current)
+        current = gain
+        return active_dims(encoder, texts)
+
+    gain = matching_gain(dims_of, wanted)
+    spread_rows(encoder, token_ids, centres, gain / current)
+    return gain
 
 
 def matching_gain(dims_of: Callable[[float], float], wanted: float) -> float:

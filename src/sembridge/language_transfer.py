@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from sembridge.calibration import (
     N_TEXTS_FOR_GAIN,
     active_dims,
     lower_biases,
-    matching_gain,
+    match_activity,
     random_texts,
     spread_lines,
 )
@@ -45,7 +45,7 @@ from sembridge.model_card import CardContent, write_model_card
 from sembridge.output import write_folder
 from sembridge.recipes import TransferRecipe
 from sembridge.runs import UNSPACED, written_words
-from sembridge.surgery import check_source_encoder, check_target_tokenizer, transplant
+from sembridge.surgery import check_source_encoder, check_target_tokenizer, transplant, vocabulary_matrices
 from sembridge.vocabulary import MatchKind, Overlap, Vocabulary, match_vocabularies, read_vocabulary
 
 if TYPE_CHECKING:
@@ -264,20 +264,15 @@ def transfer(
             words = _text_words(recipe, target_tokenizer, n_tokens=len(target), progress=progress)
     with clock.stage("weights"):
         rows = initialize(source, target, overlap, recipe, embed=embed, placed=placed, words=words, device=device)
-    own = recipe.method == "sembridge"  # no published baseline is calibrated
-    if own and recipe.match_activity:
-        with clock.stage("calibration"):
-            rows = replace(rows, gain=_gain(encoder, target_tokenizer, vocabularies, rows))
     with clock.stage("surgery"):
         transferred = transplant(encoder, target_tokenizer, rows.rows, n_target=len(target))
-    n_lowered = 0
-    if own and recipe.firing_cap < 1:
+    calibration = _Calibration()
+    if recipe.is_calibrated and len(rows.new_ids()):
         with clock.stage("calibration"):
-            texts = _calibration_texts(target, recipe)
-            n_lowered = lower_biases(transferred, rows.new_ids(), texts, most=recipe.firing_cap)
+            calibration = _calibrate(transferred, encoder, vocabularies, rows, recipe)
     alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens, rows.confidence)
     report = _report(vocabularies, rows, alignment, recipe, origin, clock, encoder=encoder, transferred=transferred,
-                     n_lowered=n_lowered,
+                     calibration=calibration,
                      bridge=described)  # fmt: skip
     return LanguageTransfer(transferred, alignment, report, recipe, origin)
 
@@ -301,21 +296,44 @@ def _embed_by(
     return found.embed, {"name": name, "bridges": each}
 
 
-def _gain(
-    encoder: "SparseEncoder", tokenizer: "PreTrainedTokenizerBase", vocabularies: Vocabularies, rows: Initialization
+@dataclass(frozen=True)
+class _Calibration:
+    """What was changed in the rows after they were built; the fields are those of the report."""
+
+    gain: float = 1.0
+    n_lowered: int = 0
+
+
+def _calibrate(
+    transferred: "SparseEncoder",
+    encoder: "SparseEncoder",
+    vocabularies: Vocabularies,
+    rows: Initialization,
+    recipe: TransferRecipe,
+) -> _Calibration:
+    """Changes the new rows of `transferred` as the recipe asks."""
+    gain, n_lowered = 1.0, 0
+    if recipe.match_activity:
+        gain = _match_activity(transferred, encoder, vocabularies, rows)
+    if recipe.firing_cap < 1:
+        texts = _calibration_texts(vocabularies.target, recipe)
+        n_lowered = lower_biases(transferred, rows.new_ids(), texts, most=recipe.firing_cap)
+    return _Calibration(gain, n_lowered)
+
+
+def _match_activity(
+    transferred: "SparseEncoder", encoder: "SparseEncoder", vocabularies: Vocabularies, rows: Initialization
 ) -> float:
-    """Random target tokens are to have as many active dims as random source tokens have in the source encoder."""
+    """Random target tokens get as many active dims as random source tokens have in the source encoder."""
     source_texts, target_texts = (
         random_texts(vocabulary)[:N_TEXTS_FOR_GAIN] for vocabulary in (vocabularies.source, vocabularies.target)
     )
-    if not source_texts or not target_texts or not len(rows.new_ids()):
+    if not source_texts or not target_texts:
         return 1.0
-
-    def dims_of(gain: float) -> float:
-        build = replace(rows, gain=gain).rows
-        return active_dims(transplant(encoder, tokenizer, build, n_target=len(rows.kinds)), target_texts)
-
-    return matching_gain(dims_of, active_dims(encoder, source_texts))
+    ids = torch.from_numpy(rows.statistics_ids)
+    centres = [matrix.detach()[ids].float().mean(0).cpu() for matrix in vocabulary_matrices(encoder)]
+    wanted = active_dims(encoder, source_texts)
+    return match_activity(transferred, rows.new_ids(), centres, target_texts, wanted=wanted)
 
 
 def _text_words(
@@ -375,7 +393,7 @@ def _report(
     *,
     encoder: "SparseEncoder",
     transferred: "SparseEncoder",
-    n_lowered: int,
+    calibration: _Calibration,
     bridge: Mapping[str, object] | None,
 ) -> TransferReport:
     target = vocabularies.target
@@ -394,8 +412,8 @@ def _report(
         similarity=_quantiles(rows.best_similarity[combined]),
         confidence={} if rows.confidence is None else _quantiles(rows.confidence[combined]),
         least_certain=_least_certain(target, rows, alignment, combined),
-        gain=round(rows.gain, 4),
-        n_lowered=n_lowered,
+        gain=round(calibration.gain, 4),
+        n_lowered=calibration.n_lowered,
         mean_norms=_mean_norms(encoder, transferred, rows.kinds),
         seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
         recipe=recipe.settings(),

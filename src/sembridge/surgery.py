@@ -176,6 +176,18 @@ def decoder_biases(encoder: SparseEncoder) -> list[nn.Parameter]:
     return list({bias.data_ptr(): bias for bias in biases}.values())
 
 
+def vocabulary_matrices(encoder: SparseEncoder) -> list[nn.Parameter]:
+    """The input embedding and, where it is not tied to it, the decoder's weight, each (n_rows, d).
+
+    Raises:
+        SembridgeError: as `check_source_encoder` on account of the modules.
+    """
+    parts = _find_parts(encoder)
+    found = dict(parts.model.named_parameters(remove_duplicate=False))
+    matrices = [found[parts.head.token_weight], found[parts.head.decoder_weight]]
+    return list({matrix.data_ptr(): matrix for matrix in matrices}.values())
+
+
 def check_target_tokenizer(encoder: SparseEncoder, target_tokenizer: PreTrainedTokenizerBase, *, n_target: int) -> None:
     """Nothing, if `transplant` can give `encoder` this tokenizer; for callers with long work before it.
 

@@ -165,7 +165,6 @@ class Initialization:
         seed: of the draws; every matrix is drawn with a fresh generator.
         confidence: (n_target,) float32 within [0, 1], how far a combined row's weights are trusted, nan on other rows;
             None where no evidence was asked for, then all are trusted fully.
-        gain: factor on the deviation of combined and fallback rows from the mean row.
     """
 
     weights: SparseWeights
@@ -178,7 +177,6 @@ class Initialization:
     draw_order: np.ndarray
     seed: int
     confidence: np.ndarray | None = None
-    gain: float = 1.0
 
     def rows(self, source_rows: Tensor) -> Tensor:
         """(n_target, d) float32 rows from (n_source, d); a bias comes as (n_source, 1)."""
@@ -196,9 +194,6 @@ class Initialization:
                 self._add_residual(rows, statistics, generator)
         else:
             self._draw_by_confidence(rows, statistics, generator, self.confidence)
-        if self.gain != 1 and source_rows.shape[1] > 1:
-            new, centre = torch.from_numpy(self.new_ids()), statistics.mean(0)
-            rows[new] = centre + self.gain * (rows[new] - centre)
         return rows
 
     def new_ids(self) -> np.ndarray:

@@ -125,6 +125,11 @@ class TransferRecipe(Recipe):
         return _preset_settings(overrides.get("preset"))
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether the new rows are changed after looking at what they do; no published baseline's are."""
+        return self.method == "sembridge" and (self.match_activity or self.firing_cap < 1)
+
+    @property
     def reads_words(self) -> bool:
         """Whether tokens are placed also by the words of a text; `through_words` without one changes nothing."""
         return self.method == "sembridge" and self.through_words and self.target_text is not None
