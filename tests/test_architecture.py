@@ -20,8 +20,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "bridge bridges hub loading initialization surgery extension alignment retrieval_data mteb_data runs"
         " lexical_overlap calibration health sparse_vectors corpus_cache fast_encoding corpus idf",
         # what a user asks for
-        "language_transfer evaluation comparison evaluation_plan explain inspection search export tables figures"
-        " encoding training tuning",
+        "language_transfer evaluation comparison evaluation_plan explain inspection bridge_scores search export tables"
+        " figures encoding training tuning",
         "demo experiments report",
         "cli",
     )

@@ -325,17 +325,20 @@ def test_a_method_s_own_bridge_makes_its_rows(world: Path, tmp_path: Path) -> No
     save_tiny_bridge(
         data / "bridge-ko", meanings={"학교": MEANINGS["river"], **{w: MEANINGS[w] for w in ("river", "book")}}
     )
-    recipe = with_bridges(world, own="{data}/bridge-{language}")
+    recipe = with_bridges(
+        world, own="{data}/bridge-{language}", both=["{data}/bridge-{language}", str(world / "bridge")]
+    )
     recipe = recipe.model_copy(update={"bridge": str(world / "bridge"), "seeds": (0,)})
     assert recipe.bridges("own", "ko") == ("{data}/bridge-ko",)
     places = Places(data=data)
     assert plan_grid(recipe, tmp_path / "out", places=places).downloads == {}
-    assert not run_grid(recipe, tmp_path / "out", places=places, only=["/own/", "/paper/"]).failed
+    assert not run_grid(recipe, tmp_path / "out", places=places, only=["/own/", "/paper/", "/both/"]).failed
     parts = {}
-    for method in ("own", "paper"):
+    for method in ("own", "paper", "both"):
         file = tmp_path / "out" / "cells" / f"tiny-en__ko__{method}__zero-shot" / "result.json"
         parts[method] = json.loads(file.read_text(encoding="utf-8"))["words"][0]["parts"]
     assert (parts["own"][0][0], parts["paper"][0][0]) == ("river", "school")
+    assert parts["both"] != parts["own"]
 
 
 @pytest.mark.parametrize(

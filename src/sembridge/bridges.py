@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from sembridge.initialization.evidence import FEWEST_TOKENS, above_chance, scores_by_chance
-from sembridge.initialization.hubs import hub_corrected
+from sembridge.initialization.hubs import HubCorrected, hub_corrected
 from sembridge.initialization.sembridge import Embed
 from sembridge.recipes import TransferRecipe
 from sembridge.weights import TopKSoftmax, sparse_weights
@@ -80,24 +80,21 @@ def combine(
 
 
 def nearest_above_chance(
-    source: np.ndarray, target: np.ndarray, recipe: TransferRecipe, *, device: str = "cpu"
+    vectors: HubCorrected, target_vectors: torch.Tensor, recipe: TransferRecipe, *, device: str = "cpu"
 ) -> tuple[np.ndarray, np.ndarray]:
     """The nearest source token of every target token, (n_target,), and how probably it is above chance, (n_target,).
 
-    Nearest as the recipe corrects for hubs. All probabilities are 1 where there are too few target tokens to tell.
+    All probabilities are 1 where there are too few target tokens to tell.
 
     Args:
-        source: (n_source, dim) unit vectors, at least one.
-        target: (n_target, dim) unit vectors in an order that does not depend on ids.
+        vectors: of both vocabularies, corrected for hubs.
+        target_vectors: (n_target, dim) those of `vectors` without the hub term, in an order that no id decides.
     """
-    budget, target_vectors = recipe.memory_budget_mb << 20, torch.from_numpy(target)
-    vectors = hub_corrected(
-        target_vectors, torch.from_numpy(source), recipe.hub_neighbours, memory_budget=budget, device=device
-    )
+    budget = recipe.memory_budget_mb << 20
     best = sparse_weights(vectors.target, vectors.source, rule=TopKSoftmax(k=1), memory_budget=budget, device=device)
     nearest: np.ndarray = best.col_indices.numpy()
-    if len(target) < FEWEST_TOKENS:
-        return nearest, np.ones(len(target), np.float32)
+    if len(target_vectors) < FEWEST_TOKENS:
+        return nearest, np.ones(len(target_vectors), np.float32)
     by_chance = scores_by_chance(vectors, target_vectors, memory_budget=budget, device=device)
     return nearest, above_chance(best.similarities.numpy(), by_chance)
 
@@ -132,7 +129,15 @@ def _read_space(source: np.ndarray, target: np.ndarray, recipe: TransferRecipe, 
     source_ids, target_ids = (np.flatnonzero(vectors.any(1)) for vectors in (source, target))
     nearest, trust = np.zeros(len(target), np.int64), np.zeros(len(target))
     if len(source_ids) and len(target_ids):
-        best, trust[target_ids] = nearest_above_chance(source[source_ids], target[target_ids], recipe, device=device)
+        known = torch.from_numpy(target[target_ids])
+        vectors = hub_corrected(
+            known,
+            torch.from_numpy(source[source_ids]),
+            recipe.hub_neighbours,
+            memory_budget=recipe.memory_budget_mb << 20,
+            device=device,
+        )
+        best, trust[target_ids] = nearest_above_chance(vectors, known, recipe, device=device)
         nearest[target_ids] = source_ids[best]
     source, target = _centred(source, source_ids), _centred(target, target_ids)
     # The mean square of all products is that of the two covariances, so no product is made.
