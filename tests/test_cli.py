@@ -271,17 +271,18 @@ def test_the_recipe_beside_an_output_reproduces_it(models: Path, tmp_path: Path)
     assert digests(tmp_path / "one")["model.safetensors"] != digests(models / "ko")["model.safetensors"]
 
 
-def test_evidence_and_calibration_are_switched_on_by_flags_or_a_recipe(models: Path, tmp_path: Path) -> None:
+def test_evidence_and_calibration_are_switched_by_flags_or_a_recipe(models: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("evidence: yes\nresidual: 0\nmatch_activity: yes\nfiring_cap: 0.05\n")
-    flags = ["--evidence", "--residual", "0", "--match-activity", "--firing-cap", "0.05"]
+    recipe.write_text("preset: paper\nevidence: yes\nresidual: 0\nmatch_activity: yes\nfiring_cap: 0.05\n")
+    flags = ["--preset", "paper", "--evidence", "--residual", "0", "--match-activity", "--firing-cap", "0.05"]
     one = strict_json(sembridge(*transfer(models, tmp_path / "one", *flags, "--json")).out)
     assert (set(one["confidence"].values()), one["n_lowered"] > 0) == ({1.0}, True)  # too few tokens to doubt
     assert sembridge(*transfer(models, tmp_path / "two", "--recipe", recipe)).code == 0
     assert digests(tmp_path / "one") == digests(tmp_path / "two") != digests(models / "ko")
-    off = ["--recipe", recipe, "--no-evidence", "--residual", "0.4", "--no-match-activity", "--firing-cap", "1"]
-    assert sembridge(*transfer(models, tmp_path / "off", *off)).code == 0
-    assert digests(tmp_path / "off")["model.safetensors"] == digests(models / "ko")["model.safetensors"]
+    off = ["--recipe", recipe, "--no-evidence", "--no-match-activity", "--firing-cap", "1"]
+    for name, options in (("off", off), ("paper", ["--preset", "paper"])):
+        assert sembridge(*transfer(models, tmp_path / name, *options)).code == 0
+    assert digests(tmp_path / "off")["model.safetensors"] == digests(tmp_path / "paper")["model.safetensors"]
 
 
 def test_overwrite_replaces_a_folder(models: Path, tmp_path: Path) -> None:
@@ -488,7 +489,7 @@ def test_a_bad_text_file_is_refused_before_the_models_are_read(
 def test_explain_shows_the_english_tokens_of_a_token(models: Path) -> None:
     done = sembridge("explain", models / "ko", "학교")
     assert done.code == 0
-    assert "▁학교 (combined)" in done.out
+    assert "▁학교 (combined, confidence 1.00)" in done.out
     assert "school" in done.out
     (found,) = strict_json(sembridge("explain", models / "ko", "학교", "--json").out)
     (token,) = found["tokens"]

@@ -346,8 +346,8 @@ def test_a_method_s_own_bridge_makes_its_rows(world: Path, tmp_path: Path) -> No
     [
         ({"preset": "default"}, True),
         ({"preset": "paper"}, False),
-        ({"preset": "default", "residual": 0}, False),
-        ({"preset": "default", "residual": 0, "evidence": True}, True),
+        ({"preset": "default", "residual": 0}, True),
+        ({"preset": "default", "residual": 0, "evidence": False}, False),
         ({"preset": "paper", "residual": 0.1}, True),
         ({"method": "mean"}, False),
         ({"method": "random"}, True),

@@ -43,7 +43,7 @@ def test_a_token_is_explained_by_its_weights(family: str) -> None:
     assert token.parts == result(family).alignment.parts(school_id)
     assert token.parts[0].token.strip("▁Ġ") == "school"
     assert sum(part.weight for part in token.parts) == pytest.approx(1)
-    assert token.confidence is None  # the default asks for no evidence
+    assert token.confidence == 1  # too few tokens to doubt
 
 
 def test_confidence_is_told_where_evidence_was_asked_for() -> None:

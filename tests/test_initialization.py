@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -340,20 +339,20 @@ def test_more_hub_neighbours_than_target_tokens_means_all_of_them() -> None:
 
 # --- evidence ------------------------------------------------------------------------------------------------------
 
-EVIDENCE = {"evidence": True, "residual": 0.0}
 
-
-def bridged_case(*, n_true: int, n_false: int) -> tuple[Vocabulary, Vocabulary, Any]:
+def bridged_case(*, n_true: int, n_false: int, noise: float = 0.0) -> tuple[Vocabulary, Vocabulary, Any]:
     """Target words, the first `n_true` of which lie where their source word lies; the others lie anywhere.
 
-    Letters are in each other's order, so word i is that of source word i.
+    Letters are in each other's order, so word i is that of source word i. `noise` moves true words i times as far as
+    the first.
     """
     n = n_true + n_false
     names = ["".join(letters) for letters in itertools.islice(itertools.product(string.ascii_lowercase, repeat=3), n)]
     words = [chr(0xAC00 + i) for i in range(n)]
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(2 * n, 64))
-    vectors[n : n + n_true] = vectors[:n_true]
+    away = noise * np.arange(n_true)[:, None] / max(n_true, 1)
+    vectors[n : n + n_true] = vectors[:n_true] + away * vectors[n : n + n_true]
     return (
         vocabulary("[UNK]", *names),
         vocabulary("[UNK]", *words, "<E4>", "<E5>"),
@@ -368,10 +367,10 @@ def source_matrices(n_source: int) -> list[torch.Tensor]:
     return [rows + 0.5, torch.randn(n_source, 1, generator=generator) - 2]
 
 
-def test_with_a_perfect_bridge_and_evidence_default_is_the_paper() -> None:
+def test_with_a_perfect_bridge_default_is_the_paper() -> None:
     source, target, embed = bridged_case(n_true=400, n_false=0)
     # The paper does not say how rows without any similarity are drawn, so that setting is the same on both sides.
-    default = build(source, target, embed, **EVIDENCE, fallback="mean")
+    default = build(source, target, embed, fallback="mean")
     paper = build(source, target, embed, preset="paper", fallback="mean")
     combined = default.kinds == RowKind.COMBINED
     assert combined.sum() == 400
@@ -383,9 +382,9 @@ def test_with_a_perfect_bridge_and_evidence_default_is_the_paper() -> None:
 
 
 @pytest.mark.parametrize("hub_neighbours", [0, 10])
-def test_with_a_random_bridge_and_evidence_default_is_the_gaussian(hub_neighbours: int) -> None:
+def test_with_a_random_bridge_default_is_the_gaussian(hub_neighbours: int) -> None:
     source, target, embed = bridged_case(n_true=0, n_false=400)
-    default = build(source, target, embed, **EVIDENCE, hub_neighbours=hub_neighbours)
+    default = build(source, target, embed, hub_neighbours=hub_neighbours)
     gaussian = build(source, target, method="multivariate")
     assert (default.kinds == RowKind.COMBINED).sum() == 400
     assert default.confidence[default.kinds == RowKind.COMBINED].tolist() == [0.0] * 400
@@ -395,7 +394,7 @@ def test_with_a_random_bridge_and_evidence_default_is_the_gaussian(hub_neighbour
 
 def test_confidence_tells_true_from_false_answers() -> None:
     source, target, embed = bridged_case(n_true=200, n_false=200)
-    found = build(source, target, embed, **EVIDENCE).confidence
+    found = build(source, target, embed).confidence
     assert found is not None
     assert np.isnan(found[[0, 401, 402]]).all()  # a copy and two fallbacks
     assert found[1:201].min() == 1
@@ -405,7 +404,7 @@ def test_confidence_tells_true_from_false_answers() -> None:
 
 def test_without_evidence_and_with_few_tokens_every_row_is_trusted() -> None:
     source, target, embed = bridged_case(n_true=0, n_false=99)
-    few, off = build(source, target, embed, **EVIDENCE), build(source, target, embed, residual=0.0)
+    few, off = (build(source, target, embed, evidence=evidence, residual=0.0) for evidence in (True, False))
     assert few.confidence is not None
     assert few.confidence[1:100].tolist() == [1.0] * 99
     assert off.confidence is None
@@ -413,16 +412,26 @@ def test_without_evidence_and_with_few_tokens_every_row_is_trusted() -> None:
         assert torch.equal(few.rows(matrix), off.rows(matrix))
 
 
-@pytest.mark.parametrize("evidence", [False, True])
-def test_a_trusted_row_still_draws_its_residual(evidence: bool) -> None:
+def test_a_fully_trusted_row_draws_its_residual() -> None:
     source, target, embed = bridged_case(n_true=99, n_false=0)
-    plain, found = (
-        build(source, target, embed, evidence=evidence, residual=share, fallback="mean") for share in (0.0, 0.3)
-    )
+    settings = {"evidence": False, "fallback": "mean"}
+    plain, found = (build(source, target, embed, **settings, residual=share) for share in (0.0, 0.3))
     matrix, _ = source_matrices(len(source))
     centre = matrix[source.text_ids].mean(0)  # mean rows have nothing of their own: the combination's share is left
     expected = centre + 0.7**0.5 * (plain.rows(matrix)[1:100] - centre)
     torch.testing.assert_close(found.rows(matrix)[1:100], expected)
+
+
+def test_with_evidence_a_token_that_is_its_source_token_to_the_bridge_draws_nothing() -> None:
+    source, target, embed = bridged_case(n_true=99, n_false=0, noise=0.5)
+    settings = {"merge_twins": True, "hub_neighbours": 0, "fallback": "mean"}
+    plain, found = (build(source, target, embed, **settings, residual=share) for share in (0.0, 0.4))
+    matrix, _ = source_matrices(len(source))
+    centre = matrix[source.text_ids].mean(0)  # mean rows have nothing of their own: the combination's share is left
+    kept = ((found.rows(matrix) - centre).norm(dim=1) / (plain.rows(matrix) - centre).norm(dim=1))[1:100]
+    assert found.best_similarity[1] > 0.9999 > found.best_similarity[10:100].max()
+    assert kept[0] == 1
+    assert kept[10:].numpy() == pytest.approx(np.full(89, 0.6**0.5), abs=1e-5)
 
 
 def test_above_chance_never_falls_as_the_score_rises() -> None:

@@ -42,7 +42,7 @@ from sembridge.vocabulary import read_vocabulary
 # Every head meets every family; tied, untied and Router models each meet every head and every family.
 KINDS = ("tied", "untied", "router")
 CASES = [(h, f, KINDS[(i + j) % 3]) for i, h in enumerate(HEADS) for j, f in enumerate(FAMILIES)]
-CALIBRATED = {"evidence": True, "residual": 0, "match_activity": True, "firing_cap": 0.05}
+UNCALIBRATED = {"match_activity": False, "firing_cap": 1.0}
 over_cases = pytest.mark.parametrize("case", CASES, ids="-".join)
 over_families = pytest.mark.parametrize("family", FAMILIES)
 
@@ -216,8 +216,9 @@ def test_inert_rows_never_fire(case: tuple[str, str, str]) -> None:
 def test_restored_norms_are_the_weighted_mean_norms_and_others_shrink(family: str) -> None:
     case = ("BertForMaskedLM", family, "tied")
     source_rows = source_encoder(*case)[0].model.get_input_embeddings().weight
+    settings = {"alpha": 2, "residual": 0, **UNCALIBRATED}
     for is_restored in (True, False):
-        result = run(source_encoder(*case), target_tokenizer(family), alpha=2, residual=0, restore_norms=is_restored)
+        result = run(source_encoder(*case), target_tokenizer(family), **settings, restore_norms=is_restored)
         combined = torch.from_numpy(result.alignment.kinds == RowKind.COMBINED)
         several = combined & (result.alignment.weights.support_sizes() > 1)
         assert several.sum() >= 5
@@ -231,10 +232,10 @@ def test_restored_norms_are_the_weighted_mean_norms_and_others_shrink(family: st
 
 def test_only_sembridge_is_calibrated_where_asked_and_the_report_says_how() -> None:
     case, tokenizer = ("BertForMaskedLM", "wordpiece", "tied"), target_tokenizer("wordpiece")
-    for settings in ({}, {"preset": "paper"}, {"method": "multivariate", **CALIBRATED}):
+    for settings in (UNCALIBRATED, {"preset": "paper"}, {"method": "multivariate"}):
         report = run(source_encoder(*case), tokenizer, **settings).report
         assert (report.gain, report.n_lowered, "calibration" in report.seconds) == (1.0, 0, False)
-    result = run(source_encoder(*case), tokenizer, **CALIBRATED)
+    result = run(source_encoder(*case), tokenizer)
     assert 0.8 <= result.report.gain <= 1.25
     assert result.report.n_lowered > 0
     new = np.isin(result.alignment.kinds, (RowKind.COMBINED, RowKind.FALLBACK))
@@ -247,11 +248,11 @@ def test_a_target_text_takes_the_place_of_random_tokens(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("\n".join(TARGET_TEXTS * 10), encoding="utf-8")
     source, tokenizer = source_encoder("BertForMaskedLM", "wordpiece"), target_tokenizer("wordpiece")
     random, given = (
-        run(source, tokenizer, **CALIBRATED, target_text=path).encoder for path in (None, str(tmp_path / "text"))
+        run(source, tokenizer, target_text=path).encoder for path in (None, str(tmp_path / "text"))
     )  # fmt: skip
     assert not torch.equal(decoder_biases(random)[0], decoder_biases(given)[0])
     with pytest.raises(SembridgeError, match=r"target_text: .*/none does not exist"):
-        run(source, tokenizer, **CALIBRATED, target_text=str(tmp_path / "none"))
+        run(source, tokenizer, target_text=str(tmp_path / "none"))
 
 
 def test_no_token_gets_a_row_from_a_marker_a_special_token_or_a_byte_fragment() -> None:
@@ -397,7 +398,9 @@ def test_the_report_s_figures_are_those_of_the_alignment() -> None:
     assert report.similarity["50 %"] == pytest.approx(np.median(best), abs=1e-4)
     assert report.least_certain[0].similarity == pytest.approx(min(best), abs=1e-4)
     assert [token.similarity for token in report.least_certain] == sorted(t.similarity for t in report.least_certain)
-    assert (report.confidence, {token.confidence for token in report.least_certain}) == ({}, {None})  # not asked for
+    assert (
+        set(report.confidence.values()) == {token.confidence for token in report.least_certain} == {1.0}
+    )  # few tokens
     norms = result.encoder[0].model.get_input_embeddings().weight.norm(dim=1)
     assert report.mean_norms["combined"] == pytest.approx(float(norms[combined].mean()), abs=1e-4)
     source_norms = source_encoder("BertForMaskedLM", "wordpiece")[0].model.get_input_embeddings().weight.norm(dim=1)
@@ -412,7 +415,7 @@ def test_the_report_file_is_json_without_nan_and_holds_recipe_versions_and_stage
     report = json.loads(text, parse_constant=refuse)
     assert report["recipe"] == TransferRecipe.build({}).settings()
     assert {"python", "sembridge", "torch", "transformers"} <= report["versions"].keys()
-    assert set(report["seconds"]) == {"vocabularies", "bridge", "weights", "surgery"}
+    assert set(report["seconds"]) == {"vocabularies", "bridge", "weights", "surgery", "calibration"}
     assert "\\u" not in text  # readable, not escaped
 
 

@@ -146,9 +146,9 @@ def same(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) 
 def test_without_a_text_and_without_the_switch_nothing_changes(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("학교 학교강 강가 나무집\n" * 3, encoding="utf-8")
-    before = state()
-    assert same(before, state(through_words=True))
-    assert same(before, state(target_text=str(text)))
+    before = state(firing_cap=1.0)  # which would read the text too
+    assert same(before, state(firing_cap=1.0, through_words=True))
+    assert same(before, state(firing_cap=1.0, target_text=str(text)))
 
 
 def test_a_text_places_the_tokens_that_its_words_contain(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_text_places_the_tokens_that_its_words_contain(tmp_path: Path) -> None
 def test_a_text_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SembridgeError, match=r"target_text: .*/none does not exist"):
         state(through_words=True, target_text=str(tmp_path / "none"))
-    assert state(target_text=str(tmp_path / "none"))  # not read: no switch asks for it
+    assert state(firing_cap=1.0, target_text=str(tmp_path / "none"))  # not read: no switch asks for it
 
 
 @pytest.mark.parametrize("line", ["... !", "战国无双，三国志"])

@@ -35,12 +35,12 @@ Settings = Mapping[str, object]
 # What is tried, the settings that matter most first; values that go together change together. Quantiles of a
 # similarity differ from bridge to bridge, so the threshold of `min_similarity` is made of the first transfer's.
 CALIBRATION: tuple[Settings, ...] = (
-    {"match_activity": True, "firing_cap": 0.05},
+    {name: PRESETS["default"][name] for name in ("match_activity", "firing_cap")},
     {"match_activity": False, "firing_cap": 1.0},
 )
 TRUST: tuple[Settings, ...] = (
-    {"evidence": True, "residual": 0.0},
-    *({"evidence": False, "residual": share} for share in (0.2, 0.4, 0.6)),
+    *({"evidence": True, "residual": share} for share in (0.0, PRESETS["default"]["residual"], 0.5)),
+    {"evidence": False, "residual": 0.4},
 )
 ALPHA: tuple[Settings, ...] = tuple({"alpha": alpha} for alpha in (3.0, 4.0, 6.0, 8.0))
 THRESHOLD_QUANTILE = "25 %"

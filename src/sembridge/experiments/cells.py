@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sembridge.errors import SembridgeError
-from sembridge.recipes import AlphaSweep, DataSet, GridRecipe, TrainRecipe, TransferRecipe, draws, short_name
+from sembridge.recipes import (
+    PRESETS,
+    AlphaSweep,
+    DataSet,
+    GridRecipe,
+    TrainRecipe,
+    TransferRecipe,
+    draws,
+    short_name,
+)
 from sembridge.results import FINE_TUNED, ZERO_SHOT
 
 FORMAT = 1  # raise it when results of finished cells must not be read any more
@@ -186,7 +195,7 @@ def fingerprint(cell: Cell, recipe: GridRecipe) -> str:
 
     Roots are left out (a moved folder changes nothing), and so is the content of data sets and models. A setting of a
     transfer that equals its default counts like one that is not there, so a new setting leaves finished cells alone.
-    The memory budget changes no result, and alpha none but those of entmax.
+    The memory budget changes no result, alpha none but those of entmax, and presets none of a published baseline.
     """
     settings = cell.transfer_recipe(recipe)
     language = recipe.languages[cell.language]
@@ -234,4 +243,7 @@ def _named(data: DataSet, split: str) -> dict[str, str]:
 
 
 def _without_effect(settings: TransferRecipe) -> set[str]:
+    """Settings that change no result; a baseline's rows know nothing of what the presets set."""
+    if settings.method != "sembridge":
+        return {"memory_budget_mb", *PRESETS["default"]}
     return {"memory_budget_mb"} if _alpha(settings) is not None else {"memory_budget_mb", "alpha"}

@@ -82,7 +82,7 @@ class Workbench:
         return [self._bridges[name] for name in names]
 
     def tokenizer(self, language: str) -> "PreTrainedTokenizerBase":
-        name = self.recipe.languages[language].target_tokenizer
+        name = self.recipe.target_tokenizer(language, roots=self.places.roots())
         trusted = self.recipe.trust_remote_code
         return self._kept("tokenizer", name, lambda: load_tokenizer(name, trust_remote_code=trusted))
 

@@ -130,7 +130,8 @@ def _downloads(recipe: GridRecipe, cells: Sequence[Cell], roots: dict[str, str])
     """Names that are not on this machine, and what each is."""
     for cell in cells:
         language = recipe.languages[cell.language]
-        names = {cell.source_encoder: "source encoder", language.target_tokenizer: "target tokenizer"}
+        tokenizer = recipe.target_tokenizer(cell.language, roots=roots)
+        names = {cell.source_encoder: "source encoder", tokenizer: "target tokenizer"}
         names |= dict.fromkeys(cell.bridges(recipe, roots), "bridge")
         for name, role in names.items():
             if name is not None and not _is_here(name):

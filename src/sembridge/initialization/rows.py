@@ -12,6 +12,8 @@ from sembridge.errors import SembridgeError
 from sembridge.vocabulary import MatchKind, Overlap, TokenKind, Vocabulary
 from sembridge.weights import Entmax, SparseWeights, TopKSoftmax, sparse_weights
 
+INDISTINCT = 1e-4  # a cosine this close to 1 is rounding: the bridge takes both texts for the same
+
 DrawRows = Callable[[Tensor, int, torch.Generator], Tensor]
 """(n_statistics, d) source rows, a count, a generator -> (count, d) new rows."""
 
@@ -160,7 +162,8 @@ class Initialization:
             nearly orthogonal rows is about 1/sqrt(k) as long as they are, and a shorter row scores lower.
         residual: share of a fully trusted row's variance that is its own, drawn as the fallback draws. Tokens of near
             meaning share most source rows; the residual lets a text match itself through them all the same. A row that
-            is trusted less has more of its own, one without any confidence has nothing else.
+            is trusted less has more of its own, one without any confidence has nothing else; with confidences, a token
+            that the bridge does not tell from its source token has none, as a copied one.
         draw_order: (n_target,) target ids by spelling, so that what is drawn for a token does not depend on its id.
         seed: of the draws; every matrix is drawn with a fresh generator.
         confidence: (n_target,) float32 within [0, 1], how far a combined row's weights are trusted, nan on other rows;
@@ -230,7 +233,8 @@ class Initialization:
         """(n_target,) float32: the share of a row's variance that is drawn, all of a fallback row's."""
         shares = np.where(self.kinds == RowKind.FALLBACK, np.float32(1), np.float32(0))
         combined = self.kinds == RowKind.COMBINED
-        shares[combined] = 1 - confidence[combined] * (1 - residual)
+        own = np.where(self.best_similarity[combined] < 1 - INDISTINCT, np.float32(residual), np.float32(0))
+        shares[combined] = 1 - confidence[combined] * (1 - own)
         return shares
 
     def _own_rows(self, statistics: Tensor, count: int, generator: torch.Generator) -> Tensor:

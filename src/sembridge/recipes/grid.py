@@ -245,6 +245,10 @@ class GridRecipe(Recipe):
         filled = self._names(language, roots)
         return tuple(sorted({_fill(name, filled) for name in names}))
 
+    def target_tokenizer(self, language: str, *, roots: dict[str, str] | None = None) -> str:
+        """The name or path of a language's tokenizer, a root filled in."""
+        return str(_fill(self.languages[language].target_tokenizer, self._names(language, roots)))
+
     def transfer_recipe(
         self, method: str, language: str, *, roots: dict[str, str] | None = None, **overrides: Any
     ) -> TransferRecipe:
