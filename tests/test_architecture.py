@@ -15,7 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors",
         # facts and files: nothing here knows an encoder's inside
         "recipes token_spelling vocabulary weights significance output fingerprint vector_cache"
-        " model_folder model_card beir_folder results table_formats charts templates",
+        " model_folder model_card beir_folder results table_formats charts templates text_lines",
         # parts of the operation
         "bridge bridges hub loading initialization surgery extension alignment retrieval_data mteb_data runs"
         " lexical_overlap calibration health sparse_vectors corpus_cache fast_encoding corpus idf",
@@ -36,7 +36,7 @@ SIBLINGS: dict[str, frozenset[str]] = {
     "lexical_overlap": frozenset({"retrieval_data", "runs"}),
     "fast_encoding": frozenset({"surgery"}),  # where a head keeps its decoder
     "sparse_vectors": frozenset({"fast_encoding"}),
-    "calibration": frozenset({"initialization", "sparse_vectors", "surgery"}),  # texts, vectors, the decoder's bias
+    "calibration": frozenset({"sparse_vectors", "surgery"}),  # vectors, rows and biases
     "corpus": frozenset({"hub"}),
     "health": frozenset({"sparse_vectors"}),
     "alignment": frozenset({"initialization"}),  # the kinds of rows

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -18,7 +15,6 @@ from sembridge.calibration import (
     lower_biases,
     matching_gain,
     random_texts,
-    spread_lines,
     spread_rows,
 )
 from sembridge.recipes import TransferRecipe
@@ -108,17 +104,6 @@ def test_random_texts_are_words_of_the_vocabulary_in_any_order_of_it() -> None:
     assert len(texts) == N_TEXTS
     assert {len(text.split(" ")) for text in texts} == {TOKENS_A_TEXT}
     assert {"학교", "дом", "home"} <= words
-
-
-@pytest.mark.parametrize("n_lines", [3, N_TEXTS, N_TEXTS + 1, 5 * N_TEXTS + 7])
-def test_lines_are_spread_over_a_text_of_any_length(n_lines: int, tmp_path: Path) -> None:
-    path = tmp_path / "text.gz"
-    path.write_bytes(gzip.compress("\n\n".join(f"line {i}" for i in range(n_lines)).encode()))
-    numbers = [int(line.removeprefix("line ")) for line in spread_lines(path)]
-    assert min(n_lines, N_TEXTS // 2) < len(numbers) + 1 <= N_TEXTS + 1
-    assert numbers[0] == 0
-    assert len({*np.diff(numbers)}) == 1
-    assert n_lines - numbers[-1] <= np.diff(numbers)[0]
 
 
 def test_a_transferred_encoder_has_about_the_active_dims_of_its_source_on_random_tokens() -> None:

@@ -13,14 +13,12 @@ whatever the text says.
 
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sembridge.initialization.word_vectors import read_lines
 from sembridge.sparse_vectors import encode_corpus
 from sembridge.surgery import decoder_biases, splade_route, vocabulary_matrices
 from sembridge.vocabulary import Vocabulary
@@ -45,22 +43,6 @@ def random_texts(vocabulary: Vocabulary) -> list[str]:
         return []
     drawn = np.random.default_rng(0).integers(0, len(words), (N_TEXTS, TOKENS_A_TEXT))
     return [" ".join(words[i] for i in row) for row in drawn.tolist()]
-
-
-def spread_lines(path: Path, most: int = N_TEXTS) -> list[str]:
-    """At most `most` lines of a text, evenly spread over it.
-
-    Raises:
-        SembridgeError: the file is missing, damaged, or not UTF-8.
-    """
-    kept: list[str] = []
-    step = 1
-    for number, line in enumerate(read_lines(path)):
-        if number % step == 0:
-            kept.append(line)
-        if len(kept) == 2 * most:  # every second of them, and of what follows: a file of any length, read once
-            kept, step = kept[::2], 2 * step
-    return kept[:: max(1, -(-len(kept) // most))]
 
 
 def active_dims(encoder: "SparseEncoder", texts: Sequence[str]) -> float:

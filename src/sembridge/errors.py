@@ -7,3 +7,9 @@ class SembridgeError(Exception):
 
 class MissingExtraError(SembridgeError):
     """An optional dependency is not installed; the message holds the install line."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What the system or another library said, without line breaks or a full stop, for the end of a message."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return " ".join(str(reason).split()).rstrip(".")

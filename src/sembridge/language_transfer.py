@@ -20,12 +20,12 @@ from sembridge.alignment import Alignment
 from sembridge.bridge import Bridge, bridge_settings, embed_texts
 from sembridge.bridges import combine
 from sembridge.calibration import (
+    N_TEXTS,
     N_TEXTS_FOR_GAIN,
     active_dims,
     lower_biases,
     match_activity,
     random_texts,
-    spread_lines,
 )
 from sembridge.errors import SembridgeError
 from sembridge.extension import extend_tokenizer, extended_overlap
@@ -46,6 +46,7 @@ from sembridge.output import write_folder
 from sembridge.recipes import TransferRecipe
 from sembridge.runs import UNSPACED, written_words
 from sembridge.surgery import check_source_encoder, check_target_tokenizer, transplant, vocabulary_matrices
+from sembridge.text_lines import spread_lines
 from sembridge.vocabulary import MatchKind, Overlap, Vocabulary, match_vocabularies, read_vocabulary
 
 if TYPE_CHECKING:
@@ -357,7 +358,7 @@ def _calibration_texts(target: Vocabulary, recipe: TransferRecipe) -> list[str]:
     """Passages spread over the target text, where the recipe names one, else random tokens."""
     if recipe.target_text is None:
         return random_texts(target)
-    return spread_lines(recipe.file("target_text"))
+    return spread_lines(recipe.file("target_text"), N_TEXTS)
 
 
 class _Clock:

@@ -19,10 +19,10 @@ from sembridge.initialization.word_vectors import (
     FastTextSettings,
     Tokenizers,
     load_gensim,
-    read_lines,
     train_fasttext,
 )
 from sembridge.recipes import TransferRecipe
+from sembridge.text_lines import read_lines
 from sembridge.vector_cache import VectorCache, assets_folder
 from sembridge.vocabulary import Overlap, Vocabulary
 from sembridge.weights import Entmax

@@ -16,11 +16,11 @@ from sembridge.initialization.rows import PlacedTokens
 from sembridge.initialization.word_vectors import (
     Tokenizers,
     WordVectors,
-    read_lines,
     read_word_vectors,
     subword_vectors,
 )
 from sembridge.recipes import TransferRecipe
+from sembridge.text_lines import read_lines
 from sembridge.vocabulary import Overlap, Vocabulary
 from sembridge.weights import TopKSoftmax
 

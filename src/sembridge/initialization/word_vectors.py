@@ -3,7 +3,6 @@
 What FOCUS, OFA and WECHSEL share. gensim is the optional extra `baselines`.
 """
 
-import gzip
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from sembridge.errors import SembridgeError
+from sembridge.errors import SembridgeError, reason_of
+from sembridge.text_lines import open_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -79,7 +79,7 @@ def read_word_vectors(path: Path) -> WordVectors:
         read = models.KeyedVectors.load_word2vec_format(str(path), binary=binary, unicode_errors="replace")
     except _READ_ERRORS as error:
         form = "binary" if binary else "text"
-        raise SembridgeError(f"Word vectors {path} are no {form} word2vec file: {_one_line(error)}.") from None
+        raise SembridgeError(f"Word vectors {path} are no {form} word2vec file: {reason_of(error)}.") from None
     finite = np.isfinite(read.vectors).all(1)
     if not finite.all():
         word = read.index_to_key[int(np.flatnonzero(~finite)[0])]
@@ -93,41 +93,12 @@ def _check_header(path: Path) -> None:
         with open_file(path) as file:
             header = file.readline(_HEADER_BYTES).split()
     except _READ_ERRORS as error:
-        raise SembridgeError(f"Word vectors {path} cannot be read: {_one_line(error)}.") from None
+        raise SembridgeError(f"Word vectors {path} cannot be read: {reason_of(error)}.") from None
     if len(header) != 2 or not all(number.isdigit() and int(number) for number in header):
         raise SembridgeError(
             f"Word vectors {path} are no word2vec file: expected a first line of two numbers (words and width), "
             "then a word and its numbers a line."
         )
-
-
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 text (.gz allowed) that are not blank.
-
-    Raises:
-        SembridgeError: the file is missing, damaged, or not UTF-8.
-    """
-    number = 0
-    try:
-        with open_file(path) as file:
-            for number, line in enumerate(file, start=1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                if text:
-                    yield text
-    except UnicodeDecodeError:
-        raise SembridgeError(f"{path}, line {number}: not UTF-8; convert it first.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise SembridgeError(f"{path} cannot be read: {_one_line(error)}.") from None
-
-
-def open_file(path: Path) -> Any:
-    """A binary file, through gzip where its name ends in .gz."""
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-
-
-def _one_line(error: BaseException) -> str:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return " ".join(str(reason).split()).rstrip(".")
 
 
 def subword_vectors(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sembridge.corpus import Document, stream_corpus
 from sembridge.errors import SembridgeError
-from sembridge.initialization.word_vectors import read_lines
+from sembridge.text_lines import read_lines
 
 logger = logging.getLogger(__name__)
 
