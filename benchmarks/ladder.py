@@ -54,7 +54,7 @@ def ladders(results: Results) -> Iterator[tuple[str, str, dict[str, list[ResultR
 
 
 def steps(results: Results, methods: dict[str, list[ResultRow]]) -> list[dict[str, object]]:
-    """A line a method: its means, and its difference from the rung below, or from the top for those beside the ladder."""
+    """A line a method: its means, and its difference from the rung below, or from the top where it is beside them."""
     groups = list(sets_by_language(methods[TOP]).values())
     values = {name: {"": pooled(per_query_of(results, rows), groups)} for name, rows in methods.items()}
     rungs = sorted(name for name in methods if re.match(r"\d-", name))
