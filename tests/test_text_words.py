@@ -132,10 +132,10 @@ def test_words_that_no_token_is_part_of_change_nothing() -> None:
     assert torch.equal(with_words.weights.col_indices, without.weights.col_indices)
 
 
-def state(**settings: Any) -> dict[str, torch.Tensor]:
+def state(n_bridges: int = 1, **settings: Any) -> dict[str, torch.Tensor]:
     source, target = (tiny_tokenizer("wordpiece", language=name) for name in ("en", "target"))
     encoder = tiny_encoder("BertForMaskedLM", source)
-    result = transfer(encoder, target, TinyBridge(), recipe=TransferRecipe.build(settings))
+    result = transfer(encoder, target, [TinyBridge()] * n_bridges, recipe=TransferRecipe.build(settings))
     return {name: value.clone() for name, value in result.encoder.state_dict().items()}
 
 
@@ -158,6 +158,12 @@ def test_a_text_places_the_tokens_that_its_words_contain(tmp_path: Path) -> None
     found = [state(through_words=True, target_text=str(tmp_path / name)) for name in ("text", "turned")]
     assert same(*found)
     assert not same(state(), found[0])
+
+
+def test_the_words_are_read_by_several_bridges_too(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("강가 강물 강\n나무집 학교", encoding="utf-8")
+    settings = {"through_words": True, "target_text": str(tmp_path / "text")}
+    assert same(state(**settings), state(n_bridges=2, **settings))  # the same bridge twice is that bridge
 
 
 def test_a_text_that_is_missing_is_refused(tmp_path: Path) -> None:
