@@ -8,16 +8,15 @@ MiniLM's have random weights: their time is that of trained ones, and what they 
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from outcome import finish
 from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.sparse_encoder.modules import MLMTransformer, SpladePooling
@@ -109,15 +108,8 @@ def main() -> None:
             "splade-en, bridge of MiniLM's shape, cold", encoders["splade-en"], small_bridge(folder / "b"), False
         )
         rows = [measured(case, args.rounds, folder) for case in cases] + [measured(slow, 1, folder)]
-    result = {
-        "settings": {"target": TARGET, "threads": args.threads, "rounds": args.rounds},
-        "versions": {package: version(package) for package in ("torch", "transformers", "sentence-transformers")},
-        "rows": rows,
-    }
-    text = json.dumps(result, indent=1)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    settings = {"target": TARGET, "threads": args.threads, "rounds": args.rounds}
+    finish(args.out, settings=settings, rows=rows)
 
 
 if __name__ == "__main__":

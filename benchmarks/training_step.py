@@ -16,8 +16,9 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
+
+from outcome import finish
 
 WAYS = ("stock", "sembridge")
 
@@ -91,15 +92,8 @@ def main() -> None:
         return
     shapes = [(bf16, args.batch_size, length) for bf16 in (False, True) for length in (args.length, 2 * args.length)]
     rows = [measured(*shape, args.repeats, args.rounds) for shape in shapes]
-    result = {
-        "settings": {"encoder": "mini/splade-en moved to Korean (24,000 tokens)", "threads": 1, "rounds": args.rounds},
-        "versions": {package: version(package) for package in ("torch", "transformers", "sentence-transformers")},
-        "rows": rows,
-    }
-    text = json.dumps(result, indent=1)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    settings = {"encoder": "mini/splade-en moved to Korean (24,000 tokens)", "threads": 1, "rounds": args.rounds}
+    finish(args.out, settings=settings, rows=rows)
 
 
 if __name__ == "__main__":
