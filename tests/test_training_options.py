@@ -24,7 +24,7 @@ from sembridge.cli import app
 from sembridge.errors import SembridgeError
 from sembridge.evaluation import evaluate
 from sembridge.initialization import RowKind
-from sembridge.recipes import TrainRecipe
+from sembridge.recipes import TrainRecipe, TransferRecipe
 from sembridge.training import inference_free_encoder, joined, load_training_data, pairs_data, train
 
 pytest.importorskip("datasets")
@@ -173,7 +173,8 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = encoder(dropout=False)
     source[0].model.config.update({"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
     target = tiny_tokenizer("wordpiece", language="target")
-    transfer(source, target, TinyBridge(), cache_folder=folder / "cache").save(folder / "encoder")
+    plain = TransferRecipe.build({"match_activity": False, "firing_cap": 1.0})  # random weights fire everywhere
+    transfer(source, target, TinyBridge(), recipe=plain, cache_folder=folder / "cache").save(folder / "encoder")
     return folder / "encoder"
 
 
@@ -306,7 +307,7 @@ import resource, sys
 from pathlib import Path
 from sembridge import load_encoder
 from sembridge.errors import SembridgeError
-from sembridge.recipes import TrainRecipe
+from sembridge.recipes import TrainRecipe, TransferRecipe
 from sembridge.training import pairs_data, train
 import sentence_transformers.sparse_encoder.losses, datasets, accelerate
 encoder = load_encoder("mini/splade-en")
