@@ -290,6 +290,19 @@ def test_a_moved_data_folder_and_a_new_default_leave_cells_alone(world: Path) ->
     assert all(fingerprint(cell, recipe) != fingerprint(cell, sampled) for cell in grid_cells(recipe))
 
 
+def test_what_presets_set_enters_no_baseline_s_fingerprint(world: Path) -> None:
+    def of(method: str, **own: Any) -> str:
+        recipe = GridRecipe.build(
+            settings(world, methods={"one": {"method": method, **own}}, hybrids=[], alpha_sweeps=[])
+        )
+        (found,) = {fingerprint(cell, recipe) for cell in grid_cells(recipe) if (cell.method, cell.seed) == ("one", 0)}
+        return found
+
+    assert of("multivariate") == of("multivariate", preset="paper") == of("multivariate", firing_cap=0.5)
+    assert of("multivariate") != of("multivariate", covariance_scale=0.5)
+    assert len({of("sembridge"), of("sembridge", residual=0.5), of("sembridge", firing_cap=0.5)}) == 3
+
+
 def test_the_fingerprint_of_a_finished_cell_stays_what_it_was() -> None:
     """Taken from the version before a method could have a bridge of its own; a change computes every grid anew."""
     recipe = GridRecipe.read(Path(__file__).parents[1] / "recipes" / "mini" / "faq.yaml")
