@@ -245,5 +245,5 @@ def _named(data: DataSet, split: str) -> dict[str, str]:
 def _without_effect(settings: TransferRecipe) -> set[str]:
     """Settings that change no result; a baseline's rows know nothing of what the presets set."""
     if settings.method != "sembridge":
-        return {"memory_budget_mb", *PRESETS["default"]}
+        return {"memory_budget_mb", "preset", *PRESETS["default"]}
     return {"memory_budget_mb"} if _alpha(settings) is not None else {"memory_budget_mb", "alpha"}
