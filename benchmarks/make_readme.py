@@ -64,8 +64,8 @@ enough to be found, firing_cap takes back the dimensions that fire everywhere. T
 three layers and with six nothing or less; a fixed residual of .4 in place of evidence and it (no-evidence) is as good with six
 layers and worse by .02 to .04 with three. With the weakened bridge `paper` falls to .36 and .18; what keeps `default` above the
 Gaussian there is the calibration, which lifts Gaussian rows by .03 to .07. Text for the calibration, and pieces through words,
-bring at most .01. Smaller vocabularies cost nothing here. FLOPS stay near those of the source encoders on English (1.5 to 2.1
-and 2.1 to 2.9 on four sets)."""
+bring at most .01. Smaller vocabularies cost nothing here. FLOPS stay near those of the source encoders on English (1.5 and
+1.8, 2.8 and 3.0: the bundled models' table)."""
 BEFORE = "Computed with the default preset as it was before evidence and calibration (alpha 6, residual .4)."
 DOMAIN = f"""{BEFORE}
 
