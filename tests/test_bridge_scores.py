@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import run_sembridge
+from commands import sembridge
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import MEANINGS, TinyBridge, save_tiny_bridge
 
@@ -131,7 +131,7 @@ def test_the_same_scores_in_another_order_of_tokens_and_no_draw_is_left_behind()
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_inspect_prints_a_line_a_bridge_and_one_for_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_prints_a_line_a_bridge_and_one_for_all(tmp_path: Path) -> None:
     tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece")).save_pretrained(str(tmp_path / "en"))
     tiny_tokenizer("wordpiece", language="target").save_pretrained(str(tmp_path / "tokenizer"))
     a, b = save_tiny_bridge(tmp_path / "a"), save_tiny_bridge(tmp_path / "b", {w: MEANINGS[w] for w in ("강", "river")})
@@ -139,12 +139,9 @@ def test_inspect_prints_a_line_a_bridge_and_one_for_all(tmp_path: Path, capsys: 
     dictionary.write_bytes(gzip.compress("school\t학교\nriver\t강\n".encode()))
     command = ["inspect", str(tmp_path / "en"), str(tmp_path / "tokenizer"), "--bridge", str(a), "--bridge", str(b)]
     command += ["--dictionary", str(dictionary), "--cache", str(tmp_path / "cache")]
-    capsys.readouterr()
-    run_sembridge([*command, "--json"])
-    found = json.loads(capsys.readouterr().out)["bridges"]
+    found = json.loads(sembridge(*command, "--json").out)["bridges"]
     assert [score["bridge"] for score in found] == [str(a), str(b), f"{a} + {b}"]
     assert [score["accuracy"] for score in found[:2]] == [1.0, 0.5]
-    run_sembridge(command)
-    printed = capsys.readouterr().out
+    printed = sembridge(*command).out
     assert "share of 2 target tokens of the dictionary" in printed
     assert "no proof of right answers" in printed

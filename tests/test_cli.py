@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import os
 import resource
@@ -13,13 +11,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from commands import sembridge
 from conftest import spelled_tokenizer
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SparseEncoder
@@ -27,39 +25,13 @@ from tiny import TARGET_TEXTS, tiny_encoder, tiny_tokenizer
 from tiny_bridge import save_tiny_bridge
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from sembridge.cli import app, main
+from sembridge.cli import app
 
 VERBS = (
     "inspect", "transfer", "explain", "train", "evaluate", "reproduce", "encode", "index", "search", "export", "report",
     "demo",
 )  # fmt: skip
 ADDED_FILES = {"alignment.safetensors", "report.json", "recipe.yaml", "README.md"}
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def line(self) -> str:
-        """The one line that a refusal is."""
-        (line,) = self.err.splitlines()
-        assert line.startswith("sembridge: ")
-        assert self.out == ""
-        return line
-
-
-def sembridge(*arguments: object) -> Done:
-    out, err = io.StringIO(), io.StringIO()
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    return Done(int(exit_.value.code or 0), out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_cli import sembridge
+from commands import sembridge
 
 from sembridge.encoding import read_manifest, read_shards
 from sembridge.retrieval_data import load_retrieval_data

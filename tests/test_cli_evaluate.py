@@ -14,9 +14,10 @@ from typing import Any
 
 import ir_measures
 import pytest
+from commands import Done, sembridge
 from huggingface_hub import ModelCard
 from sentence_transformers import SparseEncoder
-from test_cli import Done, sembridge, strict_json
+from test_cli import strict_json
 from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
 
 from sembridge.errors import SembridgeError

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cli import sembridge
+from commands import sembridge
 from tiny import ENGLISH_TEXTS, tiny_encoder, tiny_tokenizer
 
 FORMATS = ("onnx", "lucene", "pisa", "seismic", "idf")

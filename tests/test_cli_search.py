@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import Done, sembridge
 from sentence_transformers import SparseEncoder
-from test_cli import Done, sembridge, transfer
+from test_cli import transfer
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_tokenizer
 from tiny_bridge import save_tiny_bridge
 

@@ -14,7 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
-from test_cli import sembridge
+from commands import sembridge
 
 from sembridge.demo import LANGUAGES, page, systems
 from sembridge.demo.systems import BM25, EXAMPLES, SEMBRIDGE, Collection, Workshop, bundled_collection

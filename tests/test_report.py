@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import synthetic_results
-from test_cli import sembridge
+from commands import sembridge
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import json
-import signal
 from pathlib import Path
 
 import pytest
+from commands import sembridge
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge, save_tiny_bridge
 
 import sembridge.tuning as tuning
 from sembridge import load_bridge, load_encoder, load_tokenizer
-from sembridge.cli import main
 from sembridge.errors import SembridgeError
 from sembridge.recipes import PRESETS, TransferRecipe
 from sembridge.retrieval_data import RetrievalData
@@ -279,24 +276,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def sembridge(models: Path, out: Path, data: str, *more: object) -> tuple[int, str, str]:
+def tuned_transfer(models: Path, out: Path, data: str, *more: object) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a transfer that is tuned on `data`."""
     words = ["transfer", models / "source", models / "target", out, "--bridge", models / "bridge"]
-    words += ["--cache", models / "cache", "--tune", models / data, *more]
-    stdout, stderr = io.StringIO(), io.StringIO()
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as end:
-            main([str(word) for word in words])
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    return int(end.value.code or 0), stdout.getvalue(), stderr.getvalue()
+    done = sembridge(*words, "--cache", models / "cache", "--tune", models / data, *more)
+    return done.code, done.out, done.err
 
 
 def test_a_tuned_transfer_is_one_with_the_chosen_settings_and_says_what_it_was_tuned_on(
     models: Path, tmp_path: Path
 ) -> None:
-    code, out, err = sembridge(models, tmp_path / "tuned", "data", "--alpha", 4, "--json")
+    code, out, err = tuned_transfer(models, tmp_path / "tuned", "data", "--alpha", 4, "--json")
     assert code == 0, err
     table = json.loads((tmp_path / "tuned" / "tuning.json").read_text())
     found = json.loads(out)
@@ -311,7 +301,7 @@ def test_a_tuned_transfer_is_one_with_the_chosen_settings_and_says_what_it_was_t
 
 
 def test_people_see_the_table_and_what_was_chosen(models: Path, tmp_path: Path) -> None:
-    code, out, err = sembridge(models, tmp_path / "tuned", "data", "--residual", 0.2, "--evidence")
+    code, out, err = tuned_transfer(models, tmp_path / "tuned", "data", "--residual", 0.2, "--evidence")
     assert code == 0, err
     assert "14 queries, 14 documents" in out
     assert "preset default" in out
@@ -322,7 +312,7 @@ def test_people_see_the_table_and_what_was_chosen(models: Path, tmp_path: Path) 
 
 
 def test_a_dry_run_says_what_tuning_will_cost_and_writes_nothing(models: Path, tmp_path: Path) -> None:
-    code, out, err = sembridge(models, tmp_path / "tuned", "data", "--dry-run")
+    code, out, err = tuned_transfer(models, tmp_path / "tuned", "data", "--dry-run")
     assert code == 0, err
     assert "at most 14 transfers and encode 14 queries and 14 documents" in out
     assert list(tmp_path.iterdir()) == []
@@ -335,7 +325,7 @@ def test_a_dry_run_says_what_tuning_will_cost_and_writes_nothing(models: Path, t
 def test_a_refusal_is_one_line_and_leaves_nothing(
     models: Path, tmp_path: Path, data: str, options: tuple[str, ...], expected: str
 ) -> None:
-    code, out, err = sembridge(models, tmp_path / "tuned", data, *options)
+    code, out, err = tuned_transfer(models, tmp_path / "tuned", data, *options)
     assert (code, out) == (1, "")
     assert expected in err
     assert len(err.splitlines()) == 1
@@ -355,6 +345,6 @@ def test_an_interruption_while_it_tunes_leaves_nothing(
         return measured(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tuning, "evaluate", evaluate_and_interrupt)
-    code, out, _ = sembridge(models, tmp_path / "tuned", "data")
+    code, out, _ = tuned_transfer(models, tmp_path / "tuned", "data")
     assert (code, out, len(calls)) == (130, "", 3)
     assert list(tmp_path.iterdir()) == []
