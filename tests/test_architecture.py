@@ -36,7 +36,7 @@ SIBLINGS: dict[str, frozenset[str]] = {
     "lexical_overlap": frozenset({"retrieval_data", "runs"}),
     "fast_encoding": frozenset({"surgery"}),  # where a head keeps its decoder
     "sparse_vectors": frozenset({"fast_encoding"}),
-    "calibration": frozenset({"sparse_vectors", "surgery"}),  # vectors, rows and biases
+    "calibration": frozenset({"initialization", "sparse_vectors", "surgery"}),  # new rows, vectors, rows and biases
     "corpus": frozenset({"hub"}),
     "health": frozenset({"sparse_vectors"}),
     "alignment": frozenset({"initialization"}),  # the kinds of rows

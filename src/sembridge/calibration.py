@@ -13,14 +13,18 @@ whatever the text says.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sembridge.initialization import Initialization
+from sembridge.recipes import TransferRecipe
 from sembridge.sparse_vectors import encode_corpus
 from sembridge.surgery import decoder_biases, splade_route, vocabulary_matrices
+from sembridge.text_lines import spread_lines
 from sembridge.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -34,6 +38,64 @@ N_TEXTS_FOR_GAIN = 16
 LEAST_GAIN, MOST_GAIN = 0.8, 1.25
 _USUAL_SLOPE = 4.0  # of the logarithm of active dims by gain, where the search begins
 _CHARACTERS_A_TEXT = 1000
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was changed in the rows after they were built.
+
+    Attributes:
+        gain: factor on the deviation of the new rows from the mean row.
+        n_lowered: dimensions whose decoder bias was lowered.
+    """
+
+    gain: float = 1.0
+    n_lowered: int = 0
+
+
+def calibrate(
+    transferred: "SparseEncoder",
+    encoder: "SparseEncoder",
+    source: Vocabulary,
+    target: Vocabulary,
+    rows: Initialization,
+    recipe: TransferRecipe,
+) -> Calibration:
+    """Changes the new rows of `transferred`, which `rows` built from those of `encoder`, as the recipe asks.
+
+    Raises:
+        SembridgeError: the recipe's target text is missing, damaged, or not UTF-8.
+    """
+    gain, n_lowered = 1.0, 0
+    if recipe.match_activity:
+        gain = _match_source(transferred, encoder, source, target, rows)
+    if recipe.firing_cap < 1:
+        n_lowered = lower_biases(transferred, rows.new_ids(), _texts(target, recipe), most=recipe.firing_cap)
+    return Calibration(gain, n_lowered)
+
+
+def _match_source(
+    transferred: "SparseEncoder",
+    encoder: "SparseEncoder",
+    source: Vocabulary,
+    target: Vocabulary,
+    rows: Initialization,
+) -> float:
+    """Random target tokens get as many active dims as random source tokens have in the source encoder."""
+    source_texts, target_texts = (random_texts(vocabulary)[:N_TEXTS_FOR_GAIN] for vocabulary in (source, target))
+    if not source_texts or not target_texts:
+        return 1.0
+    ids = torch.from_numpy(rows.statistics_ids)
+    centres = [matrix.detach()[ids].float().mean(0).cpu() for matrix in vocabulary_matrices(encoder)]
+    wanted = active_dims(encoder, source_texts)
+    return match_activity(transferred, rows.new_ids(), centres, target_texts, wanted=wanted)
+
+
+def _texts(target: Vocabulary, recipe: TransferRecipe) -> list[str]:
+    """Passages spread over the target text, where the recipe names one, else random tokens."""
+    if recipe.target_text is None:
+        return random_texts(target)
+    return spread_lines(recipe.file("target_text"), N_TEXTS)
 
 
 def random_texts(vocabulary: Vocabulary) -> list[str]:

@@ -19,14 +19,7 @@ import torch
 from sembridge.alignment import Alignment
 from sembridge.bridge import Bridge, bridge_settings, embed_texts
 from sembridge.bridges import combine
-from sembridge.calibration import (
-    N_TEXTS,
-    N_TEXTS_FOR_GAIN,
-    active_dims,
-    lower_biases,
-    match_activity,
-    random_texts,
-)
+from sembridge.calibration import Calibration, calibrate
 from sembridge.errors import SembridgeError
 from sembridge.extension import extend_tokenizer, extended_overlap
 from sembridge.initialization import (
@@ -45,7 +38,7 @@ from sembridge.model_card import CardContent, write_model_card
 from sembridge.output import write_folder
 from sembridge.recipes import TransferRecipe
 from sembridge.runs import UNSPACED, written_words
-from sembridge.surgery import check_source_encoder, check_target_tokenizer, transplant, vocabulary_matrices
+from sembridge.surgery import check_source_encoder, check_target_tokenizer, transplant
 from sembridge.text_lines import spread_lines
 from sembridge.vocabulary import MatchKind, Overlap, Vocabulary, match_vocabularies, read_vocabulary
 
@@ -267,10 +260,10 @@ def transfer(
         rows = initialize(source, target, overlap, recipe, embed=embed, placed=placed, words=words, device=device)
     with clock.stage("surgery"):
         transferred = transplant(encoder, target_tokenizer, rows.rows, n_target=len(target))
-    calibration = _Calibration()
+    calibration = Calibration()
     if recipe.is_calibrated and len(rows.new_ids()):
         with clock.stage("calibration"):
-            calibration = _calibrate(transferred, encoder, vocabularies, rows, recipe)
+            calibration = calibrate(transferred, encoder, source, target, rows, recipe)
     alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens, rows.confidence)
     report = _report(vocabularies, rows, alignment, recipe, origin, clock, encoder=encoder, transferred=transferred,
                      calibration=calibration,
@@ -297,46 +290,6 @@ def _embed_by(
     return found.embed, {"name": name, "bridges": each}
 
 
-@dataclass(frozen=True)
-class _Calibration:
-    """What was changed in the rows after they were built; the fields are those of the report."""
-
-    gain: float = 1.0
-    n_lowered: int = 0
-
-
-def _calibrate(
-    transferred: "SparseEncoder",
-    encoder: "SparseEncoder",
-    vocabularies: Vocabularies,
-    rows: Initialization,
-    recipe: TransferRecipe,
-) -> _Calibration:
-    """Changes the new rows of `transferred` as the recipe asks."""
-    gain, n_lowered = 1.0, 0
-    if recipe.match_activity:
-        gain = _match_activity(transferred, encoder, vocabularies, rows)
-    if recipe.firing_cap < 1:
-        texts = _calibration_texts(vocabularies.target, recipe)
-        n_lowered = lower_biases(transferred, rows.new_ids(), texts, most=recipe.firing_cap)
-    return _Calibration(gain, n_lowered)
-
-
-def _match_activity(
-    transferred: "SparseEncoder", encoder: "SparseEncoder", vocabularies: Vocabularies, rows: Initialization
-) -> float:
-    """Random target tokens get as many active dims as random source tokens have in the source encoder."""
-    source_texts, target_texts = (
-        random_texts(vocabulary)[:N_TEXTS_FOR_GAIN] for vocabulary in (vocabularies.source, vocabularies.target)
-    )
-    if not source_texts or not target_texts:
-        return 1.0
-    ids = torch.from_numpy(rows.statistics_ids)
-    centres = [matrix.detach()[ids].float().mean(0).cpu() for matrix in vocabulary_matrices(encoder)]
-    wanted = active_dims(encoder, source_texts)
-    return match_activity(transferred, rows.new_ids(), centres, target_texts, wanted=wanted)
-
-
 def _text_words(
     recipe: TransferRecipe, tokenizer: "PreTrainedTokenizerBase", *, n_tokens: int, progress: bool
 ) -> TextWords:
@@ -352,13 +305,6 @@ def _text_words(
             "for languages written without spaces."
         )
     return read_text_words(counts, tokenizer, n_tokens=n_tokens, progress=progress)
-
-
-def _calibration_texts(target: Vocabulary, recipe: TransferRecipe) -> list[str]:
-    """Passages spread over the target text, where the recipe names one, else random tokens."""
-    if recipe.target_text is None:
-        return random_texts(target)
-    return spread_lines(recipe.file("target_text"), N_TEXTS)
 
 
 class _Clock:
@@ -394,7 +340,7 @@ def _report(
     *,
     encoder: "SparseEncoder",
     transferred: "SparseEncoder",
-    calibration: _Calibration,
+    calibration: Calibration,
     bridge: Mapping[str, object] | None,
 ) -> TransferReport:
     target = vocabularies.target

@@ -10,7 +10,7 @@ import json
 import logging
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -171,9 +171,7 @@ def decoder_biases(encoder: SparseEncoder) -> list[nn.Parameter]:
         SembridgeError: as `check_source_encoder` on account of the modules.
     """
     parts = _find_parts(encoder)
-    found = dict(parts.model.named_parameters(remove_duplicate=False))
-    biases = [found[name] for name in parts.head.tensor_names if name.endswith("bias") and name in found]
-    return list({bias.data_ptr(): bias for bias in biases}.values())
+    return _distinct_tensors(parts, [name for name in parts.head.tensor_names if name.endswith("bias")])
 
 
 def vocabulary_matrices(encoder: SparseEncoder) -> list[nn.Parameter]:
@@ -183,9 +181,13 @@ def vocabulary_matrices(encoder: SparseEncoder) -> list[nn.Parameter]:
         SembridgeError: as `check_source_encoder` on account of the modules.
     """
     parts = _find_parts(encoder)
+    return _distinct_tensors(parts, [parts.head.token_weight, parts.head.decoder_weight])
+
+
+def _distinct_tensors(parts: _Parts, names: Sequence[str]) -> list[nn.Parameter]:
+    """The model's tensors of these names that are there, tied ones once."""
     found = dict(parts.model.named_parameters(remove_duplicate=False))
-    matrices = [found[parts.head.token_weight], found[parts.head.decoder_weight]]
-    return list({matrix.data_ptr(): matrix for matrix in matrices}.values())
+    return list({found[name].data_ptr(): found[name] for name in names if name in found}.values())
 
 
 def check_target_tokenizer(encoder: SparseEncoder, target_tokenizer: PreTrainedTokenizerBase, *, n_target: int) -> None:

@@ -49,8 +49,9 @@ class Way:
 
 SEMBRIDGE, ENGLISH, BM25 = "sembridge", "english", "bm25"
 WAYS = {
-    SEMBRIDGE: Way("SemBridge", "Every new row is a weighted sum of a few English rows of near meaning.", {}),
-    "paper": Way("SemBridge as published", "Preset paper: no centring, no share of their own for rows.",
+    SEMBRIDGE: Way("SemBridge", "Every new row is a few English rows of near meaning, as far as the bridge is sure.",
+                   {}),
+    "paper": Way("SemBridge as published", "Preset paper: the bridge is trusted for every row, nothing is calibrated.",
                  {"preset": "paper"}),
     "multivariate": Way("Multivariate Gaussian", "New rows are drawn: as large and as correlated as English ones.",
                         {"method": "multivariate"}),

@@ -193,7 +193,7 @@ def _transfer(cell: Cell, settings: TransferRecipe, bench: Workbench) -> Languag
     return transfer(
         bench.source_encoder(cell.source_encoder or ""),
         bench.tokenizer(cell.language),
-        bridges[0] if len(bridges) == 1 else bridges or None,
+        bridges or None,
         recipe=settings,
         device=bench.recipe.device,
     )
