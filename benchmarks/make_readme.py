@@ -4,7 +4,7 @@ python benchmarks/make_readme.py
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -97,6 +97,12 @@ def load(name: str) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+def measured(name: str, section: Callable[[dict], str]) -> str:
+    """The section of a benchmark's result, nothing where it was not run."""
+    result = load(name)
+    return "" if result is None else section(result)
+
+
 def readme_table(zero_shot: Results, trained: Results | None) -> str:
     """A row a system, a column a language: the mean over its sets, zero-shot and, where it was trained, afterwards."""
     rows = [r for r in zero_shot.table_rows(ZERO_SHOT) if r.source_encoder in (README_SOURCE, None)]
@@ -153,11 +159,8 @@ def grid_section(name: str, title: str, recipe: str, shown: Sequence[str], about
     )
 
 
-def ladder_section() -> str:
+def ladder_section(result: dict) -> str:
     """The steps from the paper's preset to the default, a table for each encoder, vocabulary and bridge."""
-    result = load("ladder")
-    if result is None:
-        return ""
 
     def line(row: dict) -> list[str]:
         step = ""
@@ -179,10 +182,7 @@ def ladder_section() -> str:
     return "\n\n".join(["## From paper to default", LADDER, *blocks, versions(result) + "\n"])
 
 
-def bundled_section() -> str:
-    result = load("bundled_models")
-    if result is None:
-        return ""
+def bundled_section(result: dict) -> str:
     encoder = table(
         ["encoder", "set", "queries", "documents", MEASURE, "BM25", "active dims, query", "active dims, document", "FLOPS"],
         [
@@ -214,10 +214,7 @@ the same for words that were in its training, which is what most tokens of a tra
 """
 
 
-def throughput_section() -> str:
-    result = load("encode_throughput")
-    if result is None:
-        return ""
+def throughput_section(result: dict) -> str:
     ways = ("fast", "fast-bf16")
     speed = table(
         ["encoder", "tokens a document", "stock, documents/s", *(f"{way}: times stock" for way in ways),
@@ -251,10 +248,7 @@ in turn with the faster of `SparseEncoder.encode_document`'s outputs; bfloat16 i
 """
 
 
-def training_section() -> str:
-    result = load("training_step")
-    if result is None:
-        return ""
+def training_section(result: dict) -> str:
     body = [
         [
             f"{'bf16' if r['bf16'] else 'fp32'}, {r['batch_size']} pairs of {r['length']} tokens",
@@ -275,10 +269,7 @@ stock ones (tests).
 """
 
 
-def preset_section() -> str:
-    result = load("preset_cost")
-    if result is None:
-        return ""
+def preset_section(result: dict) -> str:
     body = [
         [r["case"], *(f"{r['seconds'][preset]:.1f} s" for preset in ("paper", "default")), f"{r['ratio']:.2f}",
          f"{r['stages']['default'].get('calibration', 0):.1f} s"]
@@ -310,10 +301,7 @@ def memory_figure(result: dict) -> Path:
     return path
 
 
-def memory_section() -> str:
-    result = load("encode_memory")
-    if result is None:
-        return ""
+def memory_section(result: dict) -> str:
     return f"""## Memory of encoding a stream
 
 `python benchmarks/encode_memory.py`: {result["corpus_bytes"] / 1e9:.1f} GB of text, {result["n_documents"]:,} documents through
@@ -326,10 +314,7 @@ def memory_section() -> str:
 """
 
 
-def pruning_section() -> str:
-    result = load("pruning")
-    if result is None:
-        return ""
+def pruning_section(result: dict) -> str:
     rows, sets = result["rows"], list(dict.fromkeys(r["data"] for r in result["rows"]))
     prunings = list(dict.fromkeys((r["max_active_dims"], r["min_weight"]) for r in rows))
     found = {(r["data"], r["max_active_dims"], r["min_weight"]): r for r in rows}
@@ -366,11 +351,11 @@ def versions(result: dict) -> str:
 def main() -> None:
     sections = [
         "# Benchmarks\n\nOne script a claim; `results/` holds what they wrote, this page is made from it by `make_readme.py`.\n",
-        bundled_section(),
+        measured("bundled_models", bundled_section),
         grid_section(
             "grid", "Zero-shot retrieval, test splits", "recipes/mini/grid.yaml", ("zero-shot", "alpha-sweep"), TEXTS
         ),
-        ladder_section(),
+        measured("ladder", ladder_section),
         grid_section(
             "grid-trained",
             "Fine-tuned retrieval, test splits",
@@ -394,12 +379,12 @@ def main() -> None:
         ),
         grid_section("grid-dev", "Zero-shot retrieval, dev splits", "recipes/mini/grid-dev.yaml", ("zero-shot",), DEV),
         page("transfer", "Speed and memory of the initialisation"),
-        preset_section(),
-        throughput_section(),
-        training_section(),
-        memory_section(),
+        measured("preset_cost", preset_section),
+        measured("encode_throughput", throughput_section),
+        measured("training_step", training_section),
+        measured("encode_memory", memory_section),
         page("search_engines", "Search engines"),
-        pruning_section(),
+        measured("pruning", pruning_section),
     ]
     text = "\n".join(section for section in sections if section)
     (ROOT / "benchmarks" / "README.md").write_text(text, encoding="utf-8")

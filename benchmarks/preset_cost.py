@@ -16,19 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from encode_throughput import SHAPES, draw_texts, random_encoder
 from outcome import finish
 from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from sentence_transformers.sparse_encoder.modules import MLMTransformer, SpladePooling
-from transformers import BertConfig, BertForMaskedLM, BertModel
+from transformers import BertConfig, BertModel
 
 from sembridge import load_bridge, load_encoder, load_tokenizer, transfer
 from sembridge.recipes import TransferRecipe
 
 PRESETS = ("paper", "default")
 TARGET = "mini/tokenizer-ko"
-BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
-SMALL = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 
 
 @dataclass(frozen=True)
@@ -39,25 +37,11 @@ class Case:
     warm: bool
 
 
-def saved(model: Any, tokenizer: Any, folder: Path) -> str:
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
-def base_encoder(folder: Path) -> SparseEncoder:
-    tokenizer = load_encoder("mini/splade-en").tokenizer
-    model = BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **BASE))
-    with torch.no_grad():
-        model.cls.predictions.bias.sub_(1.0)  # random rows would fire everywhere
-    return SparseEncoder(modules=[MLMTransformer(saved(model, tokenizer, folder)), SpladePooling()], device="cpu")
-
-
 def small_bridge(folder: Path) -> SentenceTransformer:
-    tokenizer = load_tokenizer("mini/tokenizer-ko-unigram")
-    path = saved(BertModel(BertConfig(vocab_size=len(tokenizer), **SMALL)), tokenizer, folder)
-    transformer = Transformer(path)
-    return SentenceTransformer(modules=[transformer, Pooling(SMALL["hidden_size"])], device="cpu")
+    tokenizer, shape = load_tokenizer("mini/tokenizer-ko-unigram"), SHAPES["6 layers, 384"]
+    BertModel(BertConfig(vocab_size=len(tokenizer), **shape)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return SentenceTransformer(modules=[Transformer(str(folder)), Pooling(shape["hidden_size"])], device="cpu")
 
 
 def seconds(case: Case, preset: str, cache: Path) -> tuple[float, dict[str, float]]:
@@ -102,7 +86,12 @@ def main() -> None:
         cases = [
             *(Case(f"{name}, static bridge, cold", encoder, static, False) for name, encoder in encoders.items()),
             *(Case(f"{name}, static bridge, warm", encoder, static, True) for name, encoder in encoders.items()),
-            Case("BERT-base's shape, static bridge, cold", base_encoder(folder / "base"), static, False),
+            Case(
+                "BERT-base's shape, static bridge, cold",
+                random_encoder(SHAPES["BERT-base"], draw_texts(20, 60, seed=0)),
+                static,
+                False,
+            ),
         ]
         slow = Case(
             "splade-en, bridge of MiniLM's shape, cold", encoders["splade-en"], small_bridge(folder / "b"), False
