@@ -17,14 +17,13 @@ import pytest
 import yaml
 from commands import run_sembridge
 from markdown_it import MarkdownIt
+from project import ROOT, markdown_files
 
 import sembridge
 from sembridge import Explainer, evaluate, evaluate_bm25, load_retrieval_data
 from sembridge.recipes import PRESETS, GridRecipe
 
-ROOT = Path(__file__).parents[1]
-SKIPPED_FOLDERS = {".venv", ".git", "node_modules", "site"}
-DOCUMENTS = [path for path in sorted(ROOT.rglob("*.md")) if not SKIPPED_FOLDERS & set(path.relative_to(ROOT).parts)]
+DOCUMENTS = markdown_files()
 RUN_LANGUAGES = ("python", "bash", "sh", "console")
 SHELL_SYNTAX = re.compile(r"[|<>$;&*`]")
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->")

@@ -7,13 +7,12 @@ import inspect
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from project import ROOT, markdown_files
 
 import sembridge
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "sembridge"
 PUBLIC = {
     "transfer", "LanguageTransfer", "Origin", "TransferRecipe",
@@ -53,10 +52,8 @@ def test_editors_see_the_names_that_are_imported_lazily() -> None:
 
 
 def test_documents_use_public_names_only() -> None:
-    documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    statements = [
-        s for d in documents for s in re.findall(r"from sembridge import (.+)", d.read_text(encoding="utf-8"))
-    ]
+    documents = [path.read_text(encoding="utf-8") for path in markdown_files()]
+    statements = [found for text in documents for found in re.findall(r"from sembridge import (.+)", text)]
     assert statements
     assert {name.strip(" ()") for statement in statements for name in statement.split(",")} - {""} <= PUBLIC
 

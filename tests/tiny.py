@@ -108,6 +108,15 @@ def tiny_inference_free(
     return SparseEncoder(modules=[router], device="cpu", similarity_fn_name="dot").eval()
 
 
+def rounding(values: torch.Tensor, *, n_terms: int = HIDDEN_SIZE) -> float:
+    """How far two sums of the same `n_terms` products may lie apart when a kernel adds them in another order.
+
+    Each is within n·u of the exact one, relative to the sum of the products' sizes (Higham, Accuracy and Stability of
+    Numerical Algorithms, eq. 3.5; u is half of eps); the largest of `values` stands for that sum.
+    """
+    return n_terms * torch.finfo(values.dtype).eps * float(values.abs().max())
+
+
 def permutation(source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> torch.Tensor:
     """The source id of every target id, for two tokenizers with the same tokens: (n,) int64."""
     source_ids, target_ids = source.get_vocab(), target.get_vocab()
