@@ -29,7 +29,7 @@ from sembridge import (
     read_vocabulary,
 )
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "mini"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "reproduction" / "mini"))
 from bridge import dictionary
 from development_data import LANGUAGES
 

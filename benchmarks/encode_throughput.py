@@ -29,7 +29,7 @@ from sentence_transformers.sparse_encoder.modules import SpladePooling
 from transformers import BertConfig, BertForMaskedLM
 
 from sembridge import evaluate, load_encoder, load_retrieval_data
-from sembridge.sparse_vectors import TextEncoder
+from sembridge.encoders.vectors import TextEncoder
 
 N_DIMS = 30522
 ACTIVE_DIMS = 200

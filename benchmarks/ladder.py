@@ -3,7 +3,7 @@
     python benchmarks/ladder.py --run "24,000 tokens"=LADDER --run "8,000 tokens"=LADDER_8K \
         --out benchmarks/results/ladder.json
 
-LADDER and LADDER_8K are the folders that `sembridge reproduce` wrote for recipes/mini/grid-ladder.yaml and
+LADDER and LADDER_8K are the folders that `sembridge reproduce` wrote for reproduction/mini/grid-ladder.yaml and
 grid-ladder-8k.yaml, cells included: the test needs the values of single queries. Methods named `weak-...` stand for the
 same rungs with the weakened bridge.
 """
@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sembridge.results import (
+from sembridge.experiments.results import (
     ZERO_SHOT,
     ResultRow,
     Results,
@@ -25,7 +25,7 @@ from sembridge.results import (
     read_results,
     sets_by_language,
 )
-from sembridge.significance import compare, compare_all, holm
+from sembridge.retrieval.significance import compare, compare_all, holm
 
 MEASURE = "nDCG@10"
 WEAK = "weak-"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sembridge import load_bridge, load_encoder, load_tokenizer, transfer
-from sembridge.charts import Box, Drawing
-from sembridge.explain import Dimension, Explainer, TokenExplanation
+from sembridge.experiments.charts import Box, Drawing
+from sembridge.language_transfer.explanation import Dimension, Explainer, TokenExplanation
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "sembridge.svg"
 WORDS = ("학교", "수업", "시작")

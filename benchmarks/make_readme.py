@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from sembridge.charts import Box, Drawing, Plot, round_up
-from sembridge.results import FINE_TUNED, ZERO_SHOT, Results, mean_of, read_results, sets_by_language
+from sembridge.experiments.charts import Box, Drawing, Plot, round_up
+from sembridge.experiments.results import FINE_TUNED, ZERO_SHOT, Results, mean_of, read_results, sets_by_language
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -49,7 +49,7 @@ queries; not tested for significance) the encoder alone is ahead on the FAQ in r
 to .066) and on cmrc2018 (.967 to .948), the fusion on danetqa (.606 to .561). On whole sets in Arabic nothing is (arcd .812 to
 .817): the bundled bridge finds the right English word for 6 % of the Arabic words that it was not trained on, and 583 native
 pairs are all there is. A fusion by rank gives both lists the same say, which costs where one of them is much better."""
-LADDER = """`sembridge reproduce recipes/mini/grid-ladder.yaml ...` and `grid-ladder-8k.yaml`, one seed, then
+LADDER = """`sembridge reproduce reproduction/mini/grid-ladder.yaml ...` and `grid-ladder-8k.yaml`, one seed, then
 `python benchmarks/ladder.py`. Test sets of the grid above, the mean over sets and then over languages. *step*: the difference
 from the row above, and from 8-default for the rows below it; a star: significant (paired permutation test over all queries, a
 set counting once; Holm's correction within the table, p < .05). The weakened bridge has noise on the vectors of its pieces: it
@@ -353,31 +353,37 @@ def main() -> None:
         "# Benchmarks\n\nOne script a claim; `results/` holds what they wrote, this page is made from it by `make_readme.py`.\n",
         measured("bundled_models", bundled_section),
         grid_section(
-            "grid", "Zero-shot retrieval, test splits", "recipes/mini/grid.yaml", ("zero-shot", "alpha-sweep"), TEXTS
+            "grid",
+            "Zero-shot retrieval, test splits",
+            "reproduction/mini/grid.yaml",
+            ("zero-shot", "alpha-sweep"),
+            TEXTS,
         ),
         measured("ladder", ladder_section),
         grid_section(
             "grid-trained",
             "Fine-tuned retrieval, test splits",
-            "recipes/mini/grid-trained.yaml",
+            "reproduction/mini/grid-trained.yaml",
             ("fine-tuned", "steps-to-target", "fine-tuned-significance"),
             TRAINED,
         ),
         grid_section(
             "grid-domain",
             "Fine-tuned on a few questions of one's own",
-            "recipes/mini/grid-domain.yaml",
+            "reproduction/mini/grid-domain.yaml",
             ("zero-shot", "fine-tuned", "fine-tuned-significance"),
             DOMAIN,
         ),
         grid_section(
             "grid-ablation",
             "The optional stages of a training, dev splits",
-            "recipes/mini/grid-ablation.yaml",
+            "reproduction/mini/grid-ablation.yaml",
             ("fine-tuned", "fine-tuned-significance"),
             ABLATION,
         ),
-        grid_section("grid-dev", "Zero-shot retrieval, dev splits", "recipes/mini/grid-dev.yaml", ("zero-shot",), DEV),
+        grid_section(
+            "grid-dev", "Zero-shot retrieval, dev splits", "reproduction/mini/grid-dev.yaml", ("zero-shot",), DEV
+        ),
         page("transfer", "Speed and memory of the initialisation"),
         measured("preset_cost", preset_section),
         measured("encode_throughput", throughput_section),

@@ -23,7 +23,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from transformers import BertConfig, BertModel
 
 from sembridge import load_bridge, load_encoder, load_tokenizer, transfer
-from sembridge.recipes import TransferRecipe
+from sembridge.language_transfer.recipe import TransferRecipe
 
 PRESETS = ("paper", "default")
 TARGET = "mini/tokenizer-ko"

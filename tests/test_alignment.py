@@ -13,10 +13,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from sembridge.alignment import ALIGNMENT_FILE, Alignment
 from sembridge.errors import SembridgeError
-from sembridge.initialization import RowKind
-from sembridge.weights import SparseWeights
+from sembridge.language_transfer.alignment import ALIGNMENT_FILE, Alignment
+from sembridge.language_transfer.initialization.rows import RowKind
+from sembridge.language_transfer.sparse_matrix import SparseWeights
 
 SOURCE_TOKENS = ("[CLS]", "school", "##학", "▁강", 'quote"\\', "")
 KINDS = np.array([RowKind.SPECIAL, RowKind.COMBINED, RowKind.FALLBACK, RowKind.COMBINED], np.uint8)

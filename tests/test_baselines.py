@@ -21,15 +21,23 @@ from test_initialization import dense, kinds, row_of, vocabulary
 from tiny import tiny_encoder
 from transformers import PreTrainedTokenizerFast
 
+from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.initialization import PLACING_METHODS, Initialization, Tokenizers, focus, initialize, place_tokens
-from sembridge.initialization.gaussian import draw_multivariate
-from sembridge.initialization.rows import PlacedTokens
-from sembridge.initialization.wechsel import alignment, frequencies, read_dictionary
-from sembridge.initialization.word_vectors import FastTextSettings, WordVectors, read_word_vectors, subword_vectors
-from sembridge.language_transfer import transfer
-from sembridge.recipes import PRESETS, TransferRecipe
-from sembridge.vocabulary import match_vocabularies, read_vocabulary
+from sembridge.language_transfer.assembly import transfer
+from sembridge.language_transfer.initialization import focus
+from sembridge.language_transfer.initialization.gaussian import draw_multivariate
+from sembridge.language_transfer.initialization.methods import PLACING_METHODS, initialize, place_tokens
+from sembridge.language_transfer.initialization.rows import Initialization, PlacedTokens
+from sembridge.language_transfer.initialization.wechsel import alignment, frequencies, read_dictionary
+from sembridge.language_transfer.initialization.word_vectors import (
+    FastTextSettings,
+    Tokenizers,
+    WordVectors,
+    read_word_vectors,
+    subword_vectors,
+)
+from sembridge.language_transfer.overlap import match_vocabularies
+from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
 
 gensim_models = pytest.importorskip("gensim.models", reason="extra baselines")
 

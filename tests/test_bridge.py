@@ -1,4 +1,4 @@
-"""Laws of `sembridge.bridge`: what is encoded, what is kept, what is refused."""
+"""Laws of `sembridge.language_transfer.bridge`: what is encoded, what is kept, what is refused."""
 
 import json
 import logging
@@ -20,9 +20,9 @@ from sentence_transformers.sparse_encoder.modules import SpladePooling
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
 
-import sembridge.bridge as bridge_module
-from sembridge.bridge import bridge_fingerprint, bridge_settings, default_cache_folder, embed_texts
+import sembridge.language_transfer.bridge as bridge_module
 from sembridge.errors import SembridgeError
+from sembridge.language_transfer.bridge import bridge_fingerprint, bridge_settings, default_cache_folder, embed_texts
 
 WORDS = ["school", "학교", "дом", "بيت", "home", "学校", "घर", "a", "to", "play"]
 SOURCE_TEXTS = ["home", "school", "to play", "school home school", "a"]
@@ -181,7 +181,7 @@ VectorCache(Path(sys.argv[1]), "b").write([f"t{i}" for i in range(1000)], np.one
 
 
 def test_killed_writer_leaves_nothing_readable(tmp_path):
-    from sembridge.vector_cache import VectorCache
+    from sembridge.files.vector_cache import VectorCache
 
     writer = subprocess.Popen(
         [sys.executable, "-c", KILLED_WRITER, str(tmp_path)],
@@ -243,7 +243,7 @@ for start in range(0, 200, 10):
 
 
 def test_two_processes_at_once_leave_a_whole_cache(tmp_path):
-    from sembridge.vector_cache import VectorCache
+    from sembridge.files.vector_cache import VectorCache
 
     writers = [subprocess.Popen([sys.executable, "-c", TWO_WRITERS, str(tmp_path)]) for _ in range(2)]
     assert [writer.wait(60) for writer in writers] == [0, 0]
@@ -491,7 +491,7 @@ def test_settings_name_the_bridge_and_survive_json(bert_folder):
 
 
 def test_default_cache_lies_under_hf_home(tmp_path):
-    code = "from sembridge.bridge import default_cache_folder; print(default_cache_folder())"
+    code = "from sembridge.language_transfer.bridge import default_cache_folder; print(default_cache_folder())"
     environment = {k: v for k, v in os.environ.items() if k != "HF_ASSETS_CACHE"} | {"HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()).is_relative_to(tmp_path)

@@ -16,11 +16,11 @@ from commands import sembridge
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import MEANINGS, TinyBridge, save_tiny_bridge
 
-from sembridge.bridge_scores import BridgeScore, score_bridges
+from sembridge.encoders.loading import load_bridge, load_encoder, load_tokenizer
 from sembridge.errors import SembridgeError
-from sembridge.language_transfer import Vocabularies, compare_vocabularies
-from sembridge.loading import load_bridge, load_encoder, load_tokenizer
-from sembridge.recipes import TransferRecipe
+from sembridge.language_transfer.assembly import Vocabularies, compare_vocabularies
+from sembridge.language_transfer.bridge_quality import BridgeScore, score_bridges
+from sembridge.language_transfer.recipe import TransferRecipe
 
 RECIPE = TransferRecipe.build({})
 # Some plain words; which are tokens of both bundled vocabularies the score says.

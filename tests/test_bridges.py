@@ -13,14 +13,15 @@ import torch
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import MEANINGS, TinyBridge, save_tiny_bridge
 
-from sembridge.bridges import combine
+from sembridge.encoders.loading import load_bridge
 from sembridge.errors import SembridgeError
-from sembridge.initialization.hubs import hub_corrected
-from sembridge.initialization.sembridge import Embed
-from sembridge.language_transfer import transfer
-from sembridge.loading import load_bridge
-from sembridge.recipes import TransferRecipe
-from sembridge.weights import TopKSoftmax, sparse_weights
+from sembridge.language_transfer.assembly import transfer
+from sembridge.language_transfer.bridge_pool import combine
+from sembridge.language_transfer.entmax import TopKSoftmax
+from sembridge.language_transfer.initialization.hubs import hub_corrected
+from sembridge.language_transfer.initialization.sembridge import Embed
+from sembridge.language_transfer.recipe import TransferRecipe
+from sembridge.language_transfer.similarity import sparse_weights
 
 N = 600
 SOURCE, TARGET = [f"s{i:03}" for i in range(N)], [f"t{i:03}" for i in range(N)]  # word i translates word i

@@ -8,7 +8,10 @@ import torch
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
 from sembridge import load_bridge, load_encoder, load_tokenizer, transfer
-from sembridge.calibration import (
+from sembridge.encoders.anatomy import decoder_biases, vocabulary_matrices
+from sembridge.encoders.vectors import encode_corpus
+from sembridge.encoders.vocabulary import read_vocabulary
+from sembridge.language_transfer.calibration import (
     N_TEXTS,
     N_TEXTS_FOR_GAIN,
     TOKENS_A_TEXT,
@@ -17,10 +20,7 @@ from sembridge.calibration import (
     random_texts,
     spread_rows,
 )
-from sembridge.recipes import TransferRecipe
-from sembridge.sparse_vectors import encode_corpus
-from sembridge.surgery import decoder_biases, vocabulary_matrices
-from sembridge.vocabulary import read_vocabulary
+from sembridge.language_transfer.recipe import TransferRecipe
 
 TEXTS = [f"{a} {b}" for a in TARGET_TEXTS for b in ("집 강", "책 дом", "город")]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from commands import sembridge
 
-from sembridge.encoding import read_manifest, read_shards
-from sembridge.retrieval_data import load_retrieval_data
+from sembridge.deployment.shards import read_manifest, read_shards
+from sembridge.retrieval.sources import load_retrieval_data
 
 FAQ = ("mini/splade-en", "mini/faq-en", "--engine", "fast", "--shard-size", 60)
 

@@ -21,10 +21,10 @@ from test_cli import strict_json
 from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
 
 from sembridge.errors import SembridgeError
-from sembridge.evaluation import evaluate, evaluate_bm25
-from sembridge.evaluation_plan import english_encoder, plan_evaluation, run_files
-from sembridge.retrieval_data import load_retrieval_data
-from sembridge.significance import holm
+from sembridge.retrieval.evaluation import evaluate, evaluate_bm25
+from sembridge.retrieval.evaluation_plan import english_encoder, plan_evaluation, run_files
+from sembridge.retrieval.significance import holm
+from sembridge.retrieval.sources import load_retrieval_data
 
 MEASURES = ["nDCG@10", "R@10"]
 REFERENCES = ["bm25-tokens", "bm25-words"]

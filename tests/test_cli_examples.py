@@ -23,7 +23,7 @@ from commands import run_sembridge
 from synthetic_results import realistic
 
 from sembridge.cli import app
-from sembridge.loading import mini_folder
+from sembridge.encoders.loading import mini_folder
 
 ROOT = Path(__file__).parents[1]
 NOT_RUN = {
@@ -107,7 +107,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("my-dev-set", "korquad/ko"):
         save_collection(folder / name, documents)
     realistic(folder / "mini-grid")
-    (folder / "recipes").symlink_to(ROOT / "recipes")
+    (folder / "reproduction").symlink_to(ROOT / "reproduction")
     (folder / "DATA").mkdir()
     return folder
 

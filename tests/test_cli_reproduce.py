@@ -92,7 +92,7 @@ def test_a_dry_run_lists_cells_and_downloads_and_writes_nothing(world: Path, tmp
 
 @pytest.mark.parametrize("name", ["paper/grid.yaml", "paper/grid_hard_negatives.yaml"])
 def test_the_papers_grid_is_planned_without_the_network(name: str, tmp_path: Path) -> None:
-    recipe = Path(__file__).parents[1] / "recipes" / name
+    recipe = Path(__file__).parents[1] / "reproduction" / name
     code, stdout, _ = reproduce(recipe, "--out", tmp_path / "out", "--dry-run", "--json")
     assert code == 0
     plan = json.loads(stdout)

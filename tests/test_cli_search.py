@@ -20,11 +20,13 @@ from test_cli import transfer
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_tokenizer
 from tiny_bridge import save_tiny_bridge
 
+from sembridge.deployment.index_recipe import IndexRecipe
+from sembridge.deployment.search.index import SearchIndex
+from sembridge.deployment.search.indexing import index_corpus, resolve_recipe
+from sembridge.deployment.search.manifest import read_manifest
+from sembridge.encoders.loading import load_encoder
+from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
-from sembridge.loading import load_encoder
-from sembridge.recipes.index import IndexRecipe
-from sembridge.search.index import SearchIndex, index_corpus, read_manifest, resolve_recipe
-from sembridge.sparse_vectors import encode_corpus, encode_queries
 
 ENGINES = ("qdrant-edge", "exact")
 WORDS = ("학교", "집", "강", "나무", "책", "도시", "선생님", "школа", "дом", "река", "книга", "город", "seoul", "2024")
@@ -368,7 +370,7 @@ def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], tmp_path: Path) -> 
 def test_a_password_in_an_address_is_not_written_down(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from sembridge.search.index import EncoderFacts, Manifest
+    from sembridge.deployment.search.manifest import EncoderFacts, Manifest
 
     recipe = IndexRecipe.build({"engine": "pgvector", "url": "postgresql://me:secret@host:5432/db"})
     Manifest(EncoderFacts("e", "f", 3), recipe).write(tmp_path)

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sembridge import corpus
-from sembridge.corpus import Document, stream_corpus
 from sembridge.errors import SembridgeError
-from sembridge.retrieval_data import load_retrieval_data
+from sembridge.retrieval import corpus
+from sembridge.retrieval.corpus import Document, stream_corpus
+from sembridge.retrieval.sources import load_retrieval_data
 
 RECORDS: list[dict[str, object]] = [
     {"_id": "d1", "title": "Seoul", "text": "The capital.", "year": 1394, "metadata": {"url": "a"}},

@@ -11,7 +11,7 @@ import pytest
 from browsing import WIDTHS, needs_chromium, watched_page
 from test_demo_page import small_collection
 
-from sembridge.demo.systems import Workshop
+from sembridge.cli.demo.systems import Workshop
 
 pytest.importorskip("gradio", reason='needs gradio: pip install "sembridge[demo]"')
 pytestmark = needs_chromium
@@ -20,7 +20,7 @@ PICTURES = os.environ.get("SEMBRIDGE_PICTURES")  # a folder: what the tests saw 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    from sembridge.demo.server import serve
+    from sembridge.cli.demo.server import serve
 
     with serve("ko", port=0, workshop=Workshop(small_collection)) as server:
         yield server.url

@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 from commands import sembridge
 
-from sembridge.demo import LANGUAGES, page, systems
-from sembridge.demo.systems import BM25, EXAMPLES, SEMBRIDGE, Collection, Workshop, bundled_collection
+from sembridge.cli.demo import page, systems
+from sembridge.cli.demo.systems import BM25, EXAMPLES, SEMBRIDGE, Collection, Workshop, bundled_collection
+from sembridge.cli.demo.walk import LANGUAGES
+from sembridge.deployment.search.explanation import ExplainedTerm
+from sembridge.encoders.loading import load_tokenizer
 from sembridge.errors import MissingExtraError, SembridgeError
-from sembridge.loading import load_tokenizer
-from sembridge.retrieval_data import RetrievalData
-from sembridge.runs import bm25_run
-from sembridge.search.explanation import ExplainedTerm
+from sembridge.retrieval.bm25 import bm25_run
+from sembridge.retrieval.data import RetrievalData
 
 N_DOCUMENTS = 16
 
@@ -186,7 +187,7 @@ def test_a_taken_port_is_refused_with_a_way_out(taken_port: int) -> None:
 
 
 def test_without_gradio_the_install_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sembridge.demo.server import serve
+    from sembridge.cli.demo.server import serve
 
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(MissingExtraError, match=re.escape('pip install "sembridge[demo]"')):

@@ -21,7 +21,8 @@ from project import ROOT, markdown_files
 
 import sembridge
 from sembridge import Explainer, evaluate, evaluate_bm25, load_retrieval_data
-from sembridge.recipes import PRESETS, GridRecipe
+from sembridge.experiments.recipe import GridRecipe
+from sembridge.language_transfer.recipe import PRESETS
 
 DOCUMENTS = markdown_files()
 RUN_LANGUAGES = ("python", "bash", "sh", "console")
@@ -85,7 +86,7 @@ def test_every_block_of_a_page_runs_in_its_order(page: str, tmp_path: Path, monk
     for package in NEEDS.get(page, ()):
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
-    for folder in ("docs", "recipes"):  # a page is followed in the repository's root
+    for folder in ("docs", "reproduction"):  # a page is followed in the repository's root
         (tmp_path / folder).symlink_to(ROOT / folder)
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in RUN_BLOCKS:

@@ -17,11 +17,12 @@ import pytest
 from sentence_transformers import SparseEncoder
 from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
 
-from sembridge import encoding
-from sembridge.encoding import MANIFEST, Share, encode_shards, read_manifest, read_shards
+from sembridge.deployment import encoding
+from sembridge.deployment.encode_recipe import EncodeRecipe
+from sembridge.deployment.encoding import encode_shards
+from sembridge.deployment.shards import MANIFEST, Share, read_manifest, read_shards
+from sembridge.encoders.vectors import encode_corpus
 from sembridge.errors import MissingExtraError, SembridgeError
-from sembridge.recipes.encode import EncodeRecipe
-from sembridge.sparse_vectors import encode_corpus
 
 N_DOCUMENTS = 23
 RECIPE = EncodeRecipe(shard_size=4, batch_size=3)

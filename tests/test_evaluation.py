@@ -17,20 +17,20 @@ from sentence_transformers.sparse_encoder.evaluation import SparseInformationRet
 from tiny import ENGLISH_WORDS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
 from sembridge.errors import SembridgeError
-from sembridge.evaluation import (
+from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.evaluation import (
     Evaluation,
     compare,
-    depth,
     evaluate,
     evaluate_bm25,
     evaluate_run,
     evaluate_vectors,
     hybrid,
-    is_measure,
     measure_run,
 )
-from sembridge.retrieval_data import RetrievalData, load_retrieval_data
-from sembridge.runs import write_run
+from sembridge.retrieval.measures import depth, is_measure
+from sembridge.retrieval.runs import write_run
+from sembridge.retrieval.sources import load_retrieval_data
 
 
 @pytest.fixture(scope="module")

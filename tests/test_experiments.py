@@ -23,9 +23,10 @@ from tiny_grid import settings, write_tiny_grid
 from sembridge.errors import SembridgeError
 from sembridge.experiments import Outcome, Places, find_places, grid_cells, plan_grid, run_grid, select
 from sembridge.experiments.cells import fingerprint
+from sembridge.experiments.recipe import GridRecipe, draws
 from sembridge.experiments.store import Store
 from sembridge.experiments.workers import Job, Worker
-from sembridge.recipes import GridRecipe, TransferRecipe, draws
+from sembridge.language_transfer.recipe import TransferRecipe
 
 NAMES = {
     "any/ko/bm25-tokens/zero-shot",
@@ -305,7 +306,7 @@ def test_what_presets_set_enters_no_baseline_s_fingerprint(world: Path) -> None:
 
 def test_the_fingerprint_of_a_finished_cell_stays_what_it_was() -> None:
     """Taken from the version before a method could have a bridge of its own; a change computes every grid anew."""
-    recipe = GridRecipe.read(Path(__file__).parents[1] / "recipes" / "mini" / "faq.yaml")
+    recipe = GridRecipe.read(Path(__file__).parents[1] / "reproduction" / "mini" / "faq.yaml")
     found = {cell.name: fingerprint(cell, recipe) for cell in grid_cells(recipe)}
     assert found["splade-en/ko/sembridge-paper/zero-shot"] == "887c343856c2bbd574657cc13cb1ddb5"
     assert found["any/ko/bm25-tokens/zero-shot"] == "37a799442c02c738a9241197777523b8"
@@ -455,7 +456,7 @@ def test_select_takes_names_and_parts_of_names(world: Path) -> None:
     "name", ["paper/grid.yaml", "paper/grid_hard_negatives.yaml", "mini/grid.yaml", "mini/faq.yaml"]
 )
 def test_the_recipes_of_this_repository_are_grids(name: str) -> None:
-    recipe = GridRecipe.read(Path(__file__).parents[1] / "recipes" / name)
+    recipe = GridRecipe.read(Path(__file__).parents[1] / "reproduction" / name)
     cells = grid_cells(recipe)
     assert {cell.language for cell in cells} == {"ar", "zh", "hi", "ko", "ru"}
     assert {cell.source_encoder for cell in cells} == {None, *recipe.source_encoders}

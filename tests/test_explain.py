@@ -12,10 +12,11 @@ from tiny import FAMILIES, OVERLAP_TEXTS, tiny_encoder, tiny_inference_free, tin
 from tiny_bridge import TinyBridge
 
 from sembridge.errors import SembridgeError
-from sembridge.explain import Explainer
-from sembridge.initialization import RowKind
-from sembridge.language_transfer import LanguageTransfer, transfer
-from sembridge.recipes import TransferRecipe
+from sembridge.language_transfer.assembly import transfer
+from sembridge.language_transfer.explanation import Explainer
+from sembridge.language_transfer.folder import LanguageTransfer
+from sembridge.language_transfer.initialization.rows import RowKind
+from sembridge.language_transfer.recipe import TransferRecipe
 
 QUERY, DOCUMENT = "학교 책", "선생님 학교 2024 книга"
 over_families = pytest.mark.parametrize("family", FAMILIES)

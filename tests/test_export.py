@@ -21,9 +21,7 @@ from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 from tiny import ENGLISH_TEXTS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 from transformers import AutoTokenizer
 
-from sembridge.corpus import stream_corpus
-from sembridge.errors import MissingExtraError, SembridgeError
-from sembridge.export.collection import (
+from sembridge.deployment.export.collection import (
     Collection,
     VectorBlock,
     encoded_collection,
@@ -31,14 +29,16 @@ from sembridge.export.collection import (
     quantized,
     read_queries,
 )
-from sembridge.export.idf import export_idf
-from sembridge.export.lucene import export_lucene
-from sembridge.export.pisa import export_pisa
-from sembridge.export.seismic import export_seismic
-from sembridge.export.token_keys import MAX_KEY_LENGTH, token_keys
-from sembridge.idf import UNSEEN_WEIGHT, document_frequencies
-from sembridge.loading import load_encoder
-from sembridge.runs import Run, exact_search
+from sembridge.deployment.export.idf import export_idf
+from sembridge.deployment.export.lucene import export_lucene
+from sembridge.deployment.export.pisa import export_pisa
+from sembridge.deployment.export.seismic import export_seismic
+from sembridge.deployment.export.token_keys import MAX_KEY_LENGTH, token_keys
+from sembridge.encoders.idf import UNSEEN_WEIGHT, document_frequencies
+from sembridge.encoders.loading import load_encoder
+from sembridge.errors import MissingExtraError, SembridgeError
+from sembridge.retrieval.corpus import stream_corpus
+from sembridge.retrieval.runs import Run, exact_search
 
 SCALE = 100.0
 # Spellings that one reader or another would break: white space inside, two spellings of one text, "%", nothing, length.
@@ -185,7 +185,7 @@ def test_a_large_corpus_is_read_block_by_block(encoder: SparseEncoder, monkeypat
             read.append(number)
             yield f"d{number}", "home tree"
 
-    monkeypatch.setattr("sembridge.export.collection._BLOCK_DOCUMENTS", 4)
+    monkeypatch.setattr("sembridge.deployment.export.collection._BLOCK_DOCUMENTS", 4)
     made = iter(encoded_collection(encoder, documents(), name="tiny").documents)
     assert len(next(made).ids) == 4
     assert len(read) == 4
@@ -285,7 +285,7 @@ def test_lucene_files_give_the_integer_dot_products(tmp_path: Path) -> None:
 
 
 def test_lucene_corpus_is_cut_into_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sembridge.export.lucene._DOCUMENTS_A_FILE", 25)
+    monkeypatch.setattr("sembridge.deployment.export.lucene._DOCUMENTS_A_FILE", 25)
     export_lucene(collection(), tmp_path / "out")
     files = sorted((tmp_path / "out/corpus").iterdir())
     assert [len(read_lines(path)) for path in files] == [25, 25, 10]
@@ -464,7 +464,7 @@ def test_idf_makes_an_inference_free_encoder_of_an_ordinary_one(encoder: SparseE
 
 
 def test_documents_are_counted_across_batches(encoder: SparseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sembridge.idf._BATCH_TEXTS", 2)
+    monkeypatch.setattr("sembridge.encoders.idf._BATCH_TEXTS", 2)
     n_tokens = len(encoder.tokenizer.get_vocab())
     n_documents, n_with = document_frequencies(encoder.tokenizer, ["home"] * 5 + ["tree"], n_tokens=n_tokens)
     assert (n_documents, n_with.sum()) == (6, 6)

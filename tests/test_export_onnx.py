@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sentence_transformers import SparseEncoder
 from tiny import ENGLISH_TEXTS, HEADS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
+from sembridge.deployment.export.onnx_model import TOLERANCE, export_onnx
+from sembridge.encoders.loading import load_encoder
 from sembridge.errors import MissingExtraError, SembridgeError
-from sembridge.export.onnx_model import TOLERANCE, export_onnx
-from sembridge.loading import load_encoder
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -114,7 +114,7 @@ def test_settings_of_the_encoder_do_not_reach_the_graph(tmp_path: Path) -> None:
 
 def test_a_graph_that_differs_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard really fails: a graph whose weights are a little too large."""
-    from sembridge.export import onnx_model
+    from sembridge.deployment.export import onnx_model
 
     forward = onnx_model._DocumentSide.forward
 

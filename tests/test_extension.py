@@ -20,11 +20,14 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from torch import Tensor
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast, RobertaTokenizer
 
+from sembridge.encoders.anatomy import check_source_encoder
+from sembridge.encoders.loading import load_tokenizer
+from sembridge.encoders.names import mini_folder
+from sembridge.encoders.transplant import transplant
+from sembridge.encoders.vocabulary import TokenKind, read_vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.extension import extend_tokenizer, extended_overlap
-from sembridge.loading import load_tokenizer
-from sembridge.surgery import check_source_encoder, transplant
-from sembridge.vocabulary import MatchKind, TokenKind, match_vocabularies, read_vocabulary
+from sembridge.language_transfer.extension import extend_tokenizer, extended_overlap
+from sembridge.language_transfer.overlap import MatchKind, match_vocabularies
 
 HEADS = {"wordpiece": "BertForMaskedLM", "bpe": "RobertaForMaskedLM", "unigram": "XLMRobertaForMaskedLM"}
 MINI = ("ko", "ru", "hi", "ar", "zh", "ko-bpe")
@@ -83,9 +86,7 @@ def letters(text: str) -> list[str]:
 
 
 def faq(language: str) -> list[str]:
-    import sembridge
-
-    folder = Path(sembridge.__file__).parent / "mini" / f"faq-{language}"
+    folder = mini_folder(f"mini/faq-{language}")
     files = (folder / "queries.jsonl", folder / "corpus.jsonl")
     return [json.loads(line)["text"] for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 

@@ -12,12 +12,12 @@ import torch
 from sentence_transformers import SparseEncoder
 from tiny import ENGLISH_TEXTS, ENGLISH_WORDS, HEADS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
-from sembridge import fast_encoding
+from sembridge.encoders import fast_head
+from sembridge.encoders.fast_head import fast_encoder
+from sembridge.encoders.loading import load_encoder
+from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
-from sembridge.fast_encoding import fast_encoder
-from sembridge.loading import load_encoder
-from sembridge.retrieval_data import load_retrieval_data
-from sembridge.sparse_vectors import encode_corpus, encode_queries
+from sembridge.retrieval.sources import load_retrieval_data
 
 TOLERANCE = 1e-4  # the promise; what is seen is about 2e-6, the float32 rounding of sums in another order
 FAMILIES = {"RobertaForMaskedLM": "bpe", "XLMRobertaForMaskedLM": "unigram", "MPNetForMaskedLM": "bpe"}
@@ -55,7 +55,7 @@ def encoder() -> SparseEncoder:
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("architecture", HEADS)
 def test_every_head_gives_the_stock_vectors(architecture: str, tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_encoding, "_CHUNK_ENTRIES", 17)  # several chunks and a shorter last one
+    monkeypatch.setattr(fast_head, "_CHUNK_ENTRIES", 17)  # several chunks and a shorter last one
     encoder = tiny_encoder(architecture, tiny_tokenizer(FAMILIES.get(architecture, "wordpiece")), tied=tied)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     texts = texts_of_many_lengths()
@@ -76,16 +76,16 @@ def test_every_activation_gives_the_stock_vectors(activation: str) -> None:
 def test_batches_and_order_do_not_matter(
     encoder: SparseEncoder, batch_size: int, max_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fast_encoding, "_MAX_TOKENS", max_tokens)
+    monkeypatch.setattr(fast_head, "_MAX_TOKENS", max_tokens)
     texts = texts_of_many_lengths()
     random.Random(batch_size).shuffle(texts)
     assert_same(encode_corpus(encoder, texts, engine="fast", batch_size=batch_size).toarray(), stock(encoder, texts))
 
 
 def test_a_pass_through_the_body_keeps_to_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_encoding, "_MAX_TOKENS", 12)
+    monkeypatch.setattr(fast_head, "_MAX_TOKENS", 12)
     n_tokens = torch.tensor([3, 12, 6, 1, 0, 6, 3, 40])
-    batches = list(fast_encoding._batches(n_tokens, batch_size=3))
+    batches = list(fast_head._batches(n_tokens, batch_size=3))
     assert batches == [[7], [1], [2, 5], [0, 6, 3], [4]]
 
 

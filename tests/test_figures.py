@@ -8,11 +8,29 @@ from xml.etree import ElementTree
 import pytest
 from synthetic_results import ENCODERS, realistic, row, scored, write
 
-from sembridge.charts import Box, Drawing, Label, Plot, Scale, draw_labels, round_up, spread, style_sheet, text_width
 from sembridge.errors import SembridgeError
-from sembridge.figures import FIGURES, alpha_sweep, cost_scatter, overlap_gain, write_figures, zero_shot_bars
-from sembridge.results import Results, read_results
-from sembridge.significance import bootstrap_interval
+from sembridge.experiments.charts import (
+    Box,
+    Drawing,
+    Label,
+    Plot,
+    Scale,
+    draw_labels,
+    round_up,
+    spread,
+    style_sheet,
+    text_width,
+)
+from sembridge.experiments.figures import (
+    FIGURES,
+    alpha_sweep,
+    cost_scatter,
+    overlap_gain,
+    write_figures,
+    zero_shot_bars,
+)
+from sembridge.experiments.results import Results, read_results
+from sembridge.retrieval.significance import bootstrap_interval
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -20,9 +20,9 @@ pytest.importorskip("accelerate", reason="training needs the extra train")
 from sembridge.errors import SembridgeError
 from sembridge.experiments import find_places, grid_cells, plan_grid, run_grid
 from sembridge.experiments.cells import fingerprint
-from sembridge.recipes import GridRecipe
-from sembridge.results import read_results
-from sembridge.tables import grid_tables
+from sembridge.experiments.recipe import GridRecipe
+from sembridge.experiments.results import read_results
+from sembridge.experiments.tables import grid_tables
 from sembridge.training import has_checkpoint
 
 ONE = "tiny-en/ko/default/fine-tuned/1"

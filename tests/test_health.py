@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from sembridge.encoders.vocabulary import TokenKind, Vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.health import HealthReport, health, mean_pairwise_cosine
-from sembridge.vocabulary import TokenKind, Vocabulary
+from sembridge.retrieval.health import HealthReport, health, mean_pairwise_cosine
 
 TOKENS = ("[CLS]", ",", "...", *(f"word{n}" for n in range(17)))
 

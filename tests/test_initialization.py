@@ -13,15 +13,17 @@ import torch
 from conftest import byte_level_spelling, spelled_tokenizer, write_piece
 from tiny_bridge import MEANINGS, TinyBridge
 
-from sembridge.bridge import embed_texts
+from sembridge.encoders.vocabulary import TokenKind, Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.initialization import DRAW_ROWS, Initialization, RowKind, initialize
-from sembridge.initialization.evidence import above_chance, distinctness, row_margins
-from sembridge.initialization.gaussian import draw_multivariate
-from sembridge.initialization.sembridge import candidate_ids, main_script
-from sembridge.recipes import PRESETS, TransferRecipe
-from sembridge.vocabulary import Overlap, TokenKind, Vocabulary, match_vocabularies, read_vocabulary
-from sembridge.weights import SparseWeights
+from sembridge.language_transfer.bridge import embed_texts
+from sembridge.language_transfer.initialization.evidence import above_chance, distinctness, row_margins
+from sembridge.language_transfer.initialization.gaussian import draw_multivariate
+from sembridge.language_transfer.initialization.methods import DRAW_ROWS, initialize
+from sembridge.language_transfer.initialization.rows import Initialization, RowKind
+from sembridge.language_transfer.initialization.sembridge import candidate_ids, main_script
+from sembridge.language_transfer.overlap import Overlap, match_vocabularies
+from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
+from sembridge.language_transfer.sparse_matrix import SparseWeights
 
 ROLES = {"[CLS]": "cls", "[SEP]": "sep", "[PAD]": "pad", "[UNK]": "unk", "[MASK]": "mask"}
 

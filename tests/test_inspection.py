@@ -13,11 +13,11 @@ from tiny import FAMILIES, tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge
 from transformers import PreTrainedTokenizerBase
 
+from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.inspection import Inspection, inspect_transfer, read_text, text_statistics
-from sembridge.language_transfer import compare_vocabularies, transfer
-from sembridge.recipes import PRESETS, TransferRecipe
-from sembridge.vocabulary import read_vocabulary
+from sembridge.language_transfer.assembly import compare_vocabularies, transfer
+from sembridge.language_transfer.inspection import Inspection, inspect_transfer, read_text, text_statistics
+from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
 
 
 @functools.cache

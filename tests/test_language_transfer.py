@@ -30,14 +30,15 @@ from tiny_bridge import TinyBridge, save_tiny_bridge
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-import sembridge.language_transfer as language_transfer
-from sembridge.calibration import random_texts
+import sembridge.language_transfer.assembly as language_transfer
+from sembridge.encoders.anatomy import check_source_encoder, decoder_biases
+from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.initialization import RowKind
-from sembridge.language_transfer import LanguageTransfer, Origin, compare_vocabularies, transfer
-from sembridge.recipes import PRESETS, TransferRecipe
-from sembridge.surgery import check_source_encoder, decoder_biases
-from sembridge.vocabulary import read_vocabulary
+from sembridge.language_transfer.assembly import compare_vocabularies, transfer
+from sembridge.language_transfer.calibration import random_texts
+from sembridge.language_transfer.folder import LanguageTransfer, Origin
+from sembridge.language_transfer.initialization.rows import RowKind
+from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
 
 # Every head meets every family; tied, untied and Router models each meet every head and every family.
 KINDS = ("tied", "untied", "router")
@@ -421,7 +422,7 @@ def test_the_report_file_is_json_without_nan_and_holds_recipe_versions_and_stage
 
 def test_a_stage_inside_a_stage_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, times = language_transfer._Clock(), iter([0.0, 1.0, 4.0, 6.0])
-    monkeypatch.setattr("sembridge.language_transfer.time.perf_counter", lambda: next(times))
+    monkeypatch.setattr("sembridge.language_transfer.assembly.time.perf_counter", lambda: next(times))
     with clock.stage("weights"):
         clock.timed("bridge", lambda texts: np.zeros((len(texts), 1)))(["a"])
     assert clock.seconds == {"bridge": 3.0, "weights": 3.0}

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from sembridge.errors import SembridgeError
-from sembridge.lexical_overlap import least_overlapping, lexical_overlap
-from sembridge.retrieval_data import RetrievalData
+from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.lexical_overlap import least_overlapping, lexical_overlap
 
 
 def one_query(query: str, *relevant: str, other: str = "") -> RetrievalData:

@@ -1,4 +1,4 @@
-"""Laws of `sembridge.loading`: what loads, and that everything else is refused in one line that names it."""
+"""Laws of `sembridge.encoders.loading`: what loads, and that everything else is refused in one line that names it."""
 
 import contextlib
 import hashlib
@@ -24,8 +24,7 @@ from sentence_transformers.sparse_encoder.modules import SpladePooling
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
 
-from sembridge.errors import SembridgeError
-from sembridge.loading import (
+from sembridge.encoders.loading import (
     CardFacts,
     load_bridge,
     load_encoder,
@@ -35,6 +34,7 @@ from sembridge.loading import (
     read_model_card,
     resolve,
 )
+from sembridge.errors import SembridgeError
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "home", "school", "big", "##ger", "a"]
 TEXTS = ["a big school", "home"]

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
 
-from sembridge.model_card import (
+from sembridge.encoders.model_card import (
     CardContent,
     Score,
     is_non_commercial,
@@ -235,10 +235,10 @@ def test_the_licence_stands_before_everything_but_the_title() -> None:
 
 def test_a_training_from_an_encoder_given_by_name_keeps_its_licence_and_tells_the_kept_step(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
-    from sembridge.loading import load_encoder
-    from sembridge.recipes import TrainRecipe
-    from sembridge.retrieval_data import RetrievalData
+    from sembridge.encoders.loading import load_encoder
+    from sembridge.retrieval.data import RetrievalData
     from sembridge.training import pairs_data, train
+    from sembridge.training.recipe import TrainRecipe
 
     tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece")).save_pretrained(
         str(tmp_path / "start"), create_model_card=False

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sembridge.errors import MissingExtraError, SembridgeError
-from sembridge.retrieval_data import load_retrieval_data
+from sembridge.retrieval.sources import load_retrieval_data
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -71,7 +71,7 @@ def plain(tmp_path: Path) -> Path:
 def test_task_becomes_retrieval_data_and_stays_as_it_is(
     make_task: Callable[..., Any], plain: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from sembridge.mteb_data import read_task
+    from sembridge.retrieval.mteb import read_task
 
     task = make_task(plain)
     with caplog.at_level(logging.WARNING, logger="sembridge"):
@@ -91,7 +91,7 @@ def test_documents_are_the_texts_that_mteb_encodes(make_task: Callable[..., Any]
     from mteb._create_dataloaders import _retrieval_texts
     from mteb.types import PromptType
 
-    from sembridge.mteb_data import read_task
+    from sembridge.retrieval.mteb import read_task
 
     task = make_task(plain)
     data = read_task(task)
@@ -101,7 +101,7 @@ def test_documents_are_the_texts_that_mteb_encodes(make_task: Callable[..., Any]
 
 
 def test_instruction_follows_the_query_as_in_mteb(make_task: Callable[..., Any], tmp_path: Path) -> None:
-    from sembridge.mteb_data import read_task
+    from sembridge.retrieval.mteb import read_task
 
     folder = write_dataset(
         tmp_path / "instructed",
@@ -127,7 +127,7 @@ SUBSETS = {"ko": ["kor-Kore"], "kor": ["kor-Kore"], "eng-kor": ["eng-Latn", "kor
 
 
 def test_subset_is_chosen_by_name(make_task: Callable[..., Any], bilingual: Path) -> None:
-    from sembridge.mteb_data import read_task
+    from sembridge.retrieval.mteb import read_task
 
     task = make_task(bilingual, eval_langs=SUBSETS)
     for subset in ("ko", "kor"):
@@ -152,7 +152,7 @@ def test_subset_is_chosen_by_name(make_task: Callable[..., Any], bilingual: Path
 def test_unclear_or_unfit_choice_is_refused_with_what_there_is(
     make_task: Callable[..., Any], bilingual: Path, chosen: dict[str, str], changes: dict[str, object], message: str
 ) -> None:
-    from sembridge.mteb_data import read_task
+    from sembridge.retrieval.mteb import read_task
 
     with pytest.raises(SembridgeError, match=message) as refusal:
         read_task(make_task(bilingual, **({"eval_langs": SUBSETS} | changes)), **chosen)
@@ -186,7 +186,7 @@ def test_published_tasks_are_known_and_their_subsets_listed(name: str, message: 
 
 
 def test_test_is_taken_of_several_splits(make_task: Callable[..., Any], bilingual: Path) -> None:
-    from sembridge.mteb_data import read_task
+    from sembridge.retrieval.mteb import read_task
 
     data = read_task(make_task(bilingual, eval_langs=SUBSETS, eval_splits=["dev", "test"]), subset="ko")
     assert data.split == "test"
@@ -200,7 +200,7 @@ def test_only_split_is_taken_and_another_one_refused() -> None:
 
 
 def test_task_out_of_reach_is_one_line(make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from sembridge.mteb_data import read_task
+    from sembridge.retrieval.mteb import read_task
 
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -212,7 +212,7 @@ def test_task_out_of_reach_is_one_line(make_task: Callable[..., Any], monkeypatc
 
 
 def test_broken_data_set_is_one_line(make_task: Callable[..., Any], plain: Path) -> None:
-    from sembridge.mteb_data import read_task
+    from sembridge.retrieval.mteb import read_task
 
     (plain / "corpus.jsonl").write_text("{not json")
     with pytest.raises(SembridgeError, match=r"LocalRetrieval: .*plain cannot be loaded: ") as refusal:
@@ -235,7 +235,7 @@ def loaded(task: Any, **parts: Any) -> Any:
 
 def test_data_of_a_former_form_are_read(make_task: Callable[..., Any], plain: Path) -> None:
     """Belebele and others still fill `queries`, `corpus` and `relevant_docs`."""
-    from sembridge.mteb_data import read_task
+    from sembridge.retrieval.mteb import read_task
 
     task = make_task(plain)
     task.queries = {"test": {"q": "ask"}}
@@ -251,7 +251,7 @@ def test_data_that_mteb_measures_otherwise_or_that_contradict_themselves_are_ref
 ) -> None:
     from datasets import Dataset
 
-    from sembridge.mteb_data import read_task
+    from sembridge.retrieval.mteb import read_task
 
     def refused(message: str, task: Any) -> None:
         with pytest.raises(SembridgeError, match=message):
@@ -283,7 +283,7 @@ def test_data_that_mteb_measures_otherwise_or_that_contradict_themselves_are_ref
 def test_queries_own_documents_matter_only_where_there_are_any(make_task: Callable[..., Any], plain: Path) -> None:
     from datasets import Dataset
 
-    from sembridge.mteb_data import read_task
+    from sembridge.retrieval.mteb import read_task
 
     task = make_task(plain)
     task.ignore_identical_ids = True
@@ -300,7 +300,7 @@ def test_ndcg_equals_the_one_mteb_computes(make_task: Callable[..., Any], tmp_pa
     import mteb
 
     from sembridge import evaluate, load_encoder
-    from sembridge.mteb_data import read_task
+    from sembridge.retrieval.mteb import read_task
 
     faq = load_retrieval_data("mini/faq-en").sample(20, 60)
     lines = [(q, d, 1 + (graded and n % 2)) for n, (q, judged) in enumerate(faq.qrels.items()) for d in judged]

@@ -12,7 +12,7 @@ import pytest
 from safetensors import SafetensorError
 
 from sembridge.errors import SembridgeError
-from sembridge.output import check_output_folder, write_folder
+from sembridge.files.atomic import check_output_folder, write_folder
 
 
 def write_two(folder: Path) -> None:

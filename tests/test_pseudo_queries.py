@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sembridge.corpus import Document, stream_corpus
 from sembridge.errors import SembridgeError
+from sembridge.retrieval.corpus import Document, stream_corpus
 from sembridge.training import load_training_data
 from sembridge.training.pseudo_queries import pseudo_pair, pseudo_pairs
 

@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from sembridge.errors import SembridgeError
-from sembridge.recipes import PRESETS, GridRecipe, TrainRecipe, TransferRecipe
+from sembridge.experiments.recipe import GridRecipe
+from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
+from sembridge.training.recipe import TrainRecipe
 
 
 @pytest.fixture
@@ -156,7 +158,7 @@ def test_a_bad_flag_is_refused_without_a_file() -> None:
 
 
 def test_the_papers_grid_trains_as_its_training_recipe_says() -> None:
-    folder = Path(__file__).parents[1] / "recipes" / "paper"
+    folder = Path(__file__).parents[1] / "reproduction" / "paper"
     grid, training = GridRecipe.read(folder / "grid.yaml"), TrainRecipe.read(folder / "train.yaml")
     for method in grid.methods:
         assert grid.train_recipe(method) == training.model_copy(update={"collapse": "warn"})

@@ -20,18 +20,19 @@ from commands import sembridge
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge
 
-from sembridge.alignment import Alignment
+from sembridge.encoders.loading import load_encoder
 from sembridge.errors import SembridgeError
-from sembridge.evaluation import evaluate, evaluate_bm25
-from sembridge.language_transfer import LanguageTransfer, Origin, transfer
-from sembridge.loading import load_encoder
-from sembridge.report import ReportSettings, render_report, write_report
-from sembridge.report.explorer import TokenColumns, pack_explorer
-from sembridge.report.folders import read_folders
-from sembridge.report.standings import headlines
-from sembridge.report.transfers import read_alignment
-from sembridge.results import mean_of, read_results
-from sembridge.retrieval_data import load_retrieval_data
+from sembridge.experiments.report.explorer import TokenColumns, pack_explorer
+from sembridge.experiments.report.folders import read_folders
+from sembridge.experiments.report.standings import headlines
+from sembridge.experiments.report.transfers import read_alignment
+from sembridge.experiments.report.writing import ReportSettings, render_report, write_report
+from sembridge.experiments.results import mean_of, read_results
+from sembridge.language_transfer.alignment import Alignment
+from sembridge.language_transfer.assembly import transfer
+from sembridge.language_transfer.folder import LanguageTransfer, Origin
+from sembridge.retrieval.evaluation import evaluate, evaluate_bm25
+from sembridge.retrieval.sources import load_retrieval_data
 
 HOSTILE = "</script><img src=x onerror=alert(1)><b title='"
 VOID = {"meta", "link", "br", "img", "input", "hr", "rect", "line", "polyline", "polygon", "circle", "path"}
@@ -325,7 +326,7 @@ def test_nothing_in_the_folders_can_break_the_page(folder: Path, tmp_path: Path)
 def test_a_hostile_token_reaches_the_explorer_whole(folder: Path) -> None:
     columns = read_alignment(read_folders([folder]).transfers[0])
     broken = replace(columns, texts=[HOSTILE, *columns.texts[1:]], name=HOSTILE)
-    from sembridge.report.page import Content, render
+    from sembridge.experiments.report.page import Content, render
 
     nothing: dict[str, Any] = {"title": "", "notes": (), "measurements": (), "training": None, "coverages": (),
                                "examples": (), "missing_texts": ()}  # fmt: skip

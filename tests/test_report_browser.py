@@ -12,8 +12,9 @@ from browsing import WIDTHS, needs_chromium, watched_page
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge
 
-from sembridge.language_transfer import Origin, transfer
-from sembridge.report import ReportSettings, write_report
+from sembridge.experiments.report.writing import ReportSettings, write_report
+from sembridge.language_transfer.assembly import transfer
+from sembridge.language_transfer.folder import Origin
 
 pytestmark = needs_chromium
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sembridge.errors import SembridgeError
-from sembridge.retrieval_data import RetrievalData, load_retrieval_data
+from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.sources import load_retrieval_data
 
 CORPUS = [
     {"_id": "d1", "title": "Seoul", "text": "The capital of Korea."},
@@ -230,7 +231,7 @@ def test_long_line_surrogate_pair_and_escaped_nul_are_texts(folder: Path) -> Non
 
 
 def test_one_document_is_a_corpus_that_can_be_searched(tmp_path: Path) -> None:
-    from sembridge.runs import bm25_run
+    from sembridge.retrieval.bm25 import bm25_run
 
     (tmp_path / "qrels").mkdir()
     (tmp_path / "corpus.jsonl").write_text('{"_id": "d", "text": "the only one"}')

@@ -11,10 +11,13 @@ import pytest
 from scipy.sparse import csr_array, random_array
 from tiny import tiny_tokenizer
 
-from sembridge import runs
+from sembridge.encoders.words import words
 from sembridge.errors import SembridgeError
-from sembridge.retrieval_data import RetrievalData, load_retrieval_data
-from sembridge.runs import bm25_run, exact_search, hybrid, ranked, words, write_run
+from sembridge.retrieval import runs
+from sembridge.retrieval.bm25 import bm25_run
+from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.runs import exact_search, hybrid, ranked, write_run
+from sembridge.retrieval.sources import load_retrieval_data
 
 TEXTS = {
     "d1": "the river runs through the city",

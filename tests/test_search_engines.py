@@ -10,12 +10,13 @@ import pytest
 from scipy.sparse import csr_array
 from search_laws import LAWS, N_DIMS, check_ranking, documents, expected, query, vectors
 
-from sembridge.corpus import Document
+from sembridge.deployment.index_recipe import IndexRecipe
+from sembridge.deployment.search import exact
+from sembridge.deployment.search.engines import open_engine
+from sembridge.deployment.search.protocol import Engine, payload_of, rows, tags_of
+from sembridge.deployment.search.pruning import prune
 from sembridge.errors import SembridgeError
-from sembridge.recipes.index import IndexRecipe
-from sembridge.search import exact, open_engine
-from sembridge.search.protocol import Engine, payload_of, rows, tags_of
-from sembridge.search.pruning import prune
+from sembridge.retrieval.corpus import Document
 
 EMBEDDED = ("exact", "qdrant-edge")
 

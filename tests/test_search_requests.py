@@ -20,15 +20,15 @@ import pytest
 from scipy.sparse import csr_array
 from search_laws import query
 
-from sembridge.corpus import Document
+from sembridge.deployment.search.bulk import Patience
+from sembridge.deployment.search.elasticsearch import ElasticsearchEngine
+from sembridge.deployment.search.opensearch import OpenSearchEngine
+from sembridge.deployment.search.protocol import EngineUnavailableError, SparseVector
+from sembridge.deployment.search.qdrant import QdrantEngine
+from sembridge.deployment.search.token_keys import from_keys, to_keys
+from sembridge.encoders.loading import load_tokenizer
 from sembridge.errors import SembridgeError
-from sembridge.loading import load_tokenizer
-from sembridge.search.bulk import Patience
-from sembridge.search.elasticsearch import ElasticsearchEngine
-from sembridge.search.opensearch import OpenSearchEngine
-from sembridge.search.protocol import EngineUnavailableError, SparseVector
-from sembridge.search.qdrant import QdrantEngine
-from sembridge.search.token_keys import from_keys, to_keys
+from sembridge.retrieval.corpus import Document
 
 PATIENCE = Patience(3, 0.01)
 DOCUMENT = Document("a.1/b", "제목", "글", {"lang": "ko", "year": 2020})

@@ -25,14 +25,16 @@ from sentence_transformers import SparseEncoder
 from test_cli_search import record, write_corpus
 from tiny import tiny_encoder, tiny_tokenizer
 
-from sembridge.corpus import Document
+from sembridge.deployment.index_recipe import IndexRecipe
+from sembridge.deployment.search.bulk import Patience
+from sembridge.deployment.search.engines import open_engine
+from sembridge.deployment.search.index import SearchIndex
+from sembridge.deployment.search.indexing import index_corpus
+from sembridge.deployment.search.manifest import read_manifest
+from sembridge.deployment.search.protocol import Engine, rows
+from sembridge.deployment.search.qdrant import QdrantEngine
 from sembridge.errors import MissingExtraError, SembridgeError
-from sembridge.recipes.index import IndexRecipe
-from sembridge.search import open_engine
-from sembridge.search.bulk import Patience
-from sembridge.search.index import SearchIndex, index_corpus, read_manifest
-from sembridge.search.protocol import Engine, rows
-from sembridge.search.qdrant import QdrantEngine
+from sembridge.retrieval.corpus import Document
 
 ROUNDED = 2**-8  # nine significant bits of a weight: its relative error, and that of a sum of positive products
 TOLERANCES = {"elasticsearch": ROUNDED, "opensearch": ROUNDED}
@@ -271,8 +273,8 @@ def test_the_secret_comes_from_the_environment(postgres: Any, monkeypatch: pytes
 
 
 def test_patience_waits_longer_each_time_and_then_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sembridge.search import bulk
-    from sembridge.search.protocol import EngineUnavailableError
+    from sembridge.deployment.search import bulk
+    from sembridge.deployment.search.protocol import EngineUnavailableError
 
     waits: list[float] = []
     monkeypatch.setattr(bulk.time, "sleep", waits.append)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sembridge.errors import SembridgeError
-from sembridge.significance import compare, compare_all, holm
+from sembridge.retrieval.significance import compare, compare_all, holm
 
 
 def per_query(values: list[float], measure: str = "nDCG@10") -> dict[str, dict[str, float]]:

@@ -9,9 +9,9 @@ from scipy.sparse import csr_array
 from sentence_transformers import SparseEncoder
 from tiny import ENGLISH_TEXTS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
-from sembridge import sparse_vectors
+from sembridge.encoders import vectors as sparse_vectors
+from sembridge.encoders.vectors import encode_corpus, encode_queries, flops
 from sembridge.errors import SembridgeError
-from sembridge.sparse_vectors import encode_corpus, encode_queries, flops
 
 # Padding and the order of sums move a float32 logit of size ten by about 1e-6.
 TOLERANCE = 1e-5

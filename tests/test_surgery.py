@@ -38,8 +38,9 @@ from tokenizers import normalizers
 from torch import Tensor
 from transformers import BertModel, BertTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from sembridge.encoders.anatomy import check_source_encoder
+from sembridge.encoders.transplant import transplant
 from sembridge.errors import SembridgeError
-from sembridge.surgery import check_source_encoder, transplant
 
 POSITIONS_FOLLOW_PAD = ("RobertaForMaskedLM", "XLMRobertaForMaskedLM", "MPNetForMaskedLM")
 

@@ -9,7 +9,7 @@ import pytest
 from synthetic_results import ENCODERS, LEVELS, realistic, row, scored, write
 
 from sembridge.errors import SembridgeError
-from sembridge.results import (
+from sembridge.experiments.results import (
     Results,
     System,
     mean_of,
@@ -19,9 +19,9 @@ from sembridge.results import (
     sweep_rows,
     systems,
 )
-from sembridge.significance import bootstrap_interval, compare, holm
-from sembridge.table_formats import DASH, Group, Number, Table, to_csv, to_latex, to_markdown
-from sembridge.tables import grid_tables, write_tables
+from sembridge.experiments.table_formats import DASH, Group, Number, Table, to_csv, to_latex, to_markdown
+from sembridge.experiments.tables import grid_tables, write_tables
+from sembridge.retrieval.significance import bootstrap_interval, compare, holm
 
 PERMUTATIONS = 99
 
@@ -163,7 +163,7 @@ def test_systems_come_as_in_the_paper_references_first_sembridge_last() -> None:
 
 
 def _row(values: dict[str, object]):  # type: ignore[no-untyped-def]
-    from sembridge.results import ResultRow
+    from sembridge.experiments.results import ResultRow
 
     return ResultRow.model_validate(values)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sembridge.text_lines import spread_lines
+from sembridge.files.lines import spread_lines
 
 N_TEXTS = 64
 

@@ -16,12 +16,19 @@ from tiny_bridge import TinyBridge
 from transformers import PreTrainedTokenizerFast
 
 from sembridge import transfer
+from sembridge.encoders.vocabulary import read_vocabulary
+from sembridge.encoders.words import written_words
 from sembridge.errors import SembridgeError
-from sembridge.initialization import Initialization, initialize, read_text_words
-from sembridge.initialization.text_words import WORDS_A_TOKEN, TextWords, vectors_through_words
-from sembridge.recipes import TransferRecipe
-from sembridge.runs import written_words
-from sembridge.vocabulary import match_vocabularies, read_vocabulary
+from sembridge.language_transfer.initialization.methods import initialize
+from sembridge.language_transfer.initialization.rows import Initialization
+from sembridge.language_transfer.initialization.text_words import (
+    WORDS_A_TOKEN,
+    TextWords,
+    read_text_words,
+    vectors_through_words,
+)
+from sembridge.language_transfer.overlap import match_vocabularies
+from sembridge.language_transfer.recipe import TransferRecipe
 
 
 def wordpiece(*tokens: str) -> PreTrainedTokenizerFast:

@@ -19,17 +19,10 @@ from tiny import TARGET_WORDS, WORDS, encode_without_sembridge, tiny_encoder, ti
 
 from sembridge import load_bridge, load_encoder, load_retrieval_data, load_tokenizer, transfer
 from sembridge.errors import SembridgeError
-from sembridge.evaluation import evaluate
-from sembridge.recipes import TrainRecipe
-from sembridge.retrieval_data import RetrievalData
-from sembridge.training import (
-    TrainingData,
-    has_checkpoint,
-    load_training_data,
-    mine_hard_negatives,
-    pairs_data,
-    train,
-)
+from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.evaluation import evaluate
+from sembridge.training import TrainingData, has_checkpoint, load_training_data, mine_hard_negatives, pairs_data, train
+from sembridge.training.recipe import TrainRecipe
 
 pytest.importorskip("datasets")
 

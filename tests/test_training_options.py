@@ -19,13 +19,14 @@ from tiny_bridge import TinyBridge
 from typer.testing import CliRunner
 
 from sembridge import load_bridge, load_encoder, load_retrieval_data, load_tokenizer, transfer
-from sembridge.alignment import Alignment
 from sembridge.cli import app
 from sembridge.errors import SembridgeError
-from sembridge.evaluation import evaluate
-from sembridge.initialization import RowKind
-from sembridge.recipes import TrainRecipe, TransferRecipe
+from sembridge.language_transfer.alignment import Alignment
+from sembridge.language_transfer.initialization.rows import RowKind
+from sembridge.language_transfer.recipe import TransferRecipe
+from sembridge.retrieval.evaluation import evaluate
 from sembridge.training import inference_free_encoder, joined, load_training_data, pairs_data, train
+from sembridge.training.recipe import TrainRecipe
 
 pytest.importorskip("datasets")
 from sembridge.training.batches import RelevantAwareBatchSampler
@@ -251,7 +252,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize("name", ["paper/train.yaml", "mini/train.yaml", "mini/splade_en.yaml"])
 def test_the_recipes_of_this_repository_are_trainings(name: str) -> None:
-    found = TrainRecipe.read(ROOT / "recipes" / name)
+    found = TrainRecipe.read(ROOT / "reproduction" / name)
     assert 2e-5 <= found.learning_rate <= 3e-4
     assert found.query_weight > 0 < found.document_weight
 
@@ -264,7 +265,7 @@ def test_text_without_labels_makes_a_transferred_encoder_better(tmp_path: Path) 
     start = transfer(load_encoder("mini/splade-en"), tokenizer, bridge, cache_folder=cache).encoder
     faq = load_retrieval_data("mini/faq-ko", split="test")
     before = evaluate(start, faq, measures=["nDCG@10"]).measures["nDCG@10"]
-    recipe = ROOT / "recipes" / "mini" / "train.yaml"
+    recipe = ROOT / "reproduction" / "mini" / "train.yaml"
     settings = TrainRecipe.read(recipe, steps=16, max_length=64, distill="bridge", bf16="no")
     data = load_training_data("corpus:mini/faq-ko")
     train(start, data, tmp_path / "out", recipe=settings, bridge=bridge, cache_folder=cache)

@@ -11,12 +11,12 @@ from commands import sembridge
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge, save_tiny_bridge
 
-import sembridge.tuning as tuning
+import sembridge.experiments.tuning as tuning
 from sembridge import load_bridge, load_encoder, load_tokenizer
 from sembridge.errors import SembridgeError
-from sembridge.recipes import PRESETS, TransferRecipe
-from sembridge.retrieval_data import RetrievalData
-from sembridge.tuning import MAX_TRANSFERS, VARIED, Tuning, load_tuning_data, tune
+from sembridge.experiments.tuning import MAX_TRANSFERS, VARIED, Tuning, load_tuning_data, tune
+from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
+from sembridge.retrieval.data import RetrievalData
 
 WORDS = (
     "학교",
@@ -139,7 +139,7 @@ def test_of_equal_candidates_the_one_with_the_lower_flops_wins_then_the_earlier(
 
 
 def test_p_values_are_those_of_the_test_against_the_start() -> None:
-    from sembridge.significance import compare
+    from sembridge.retrieval.significance import compare
 
     start, *others = tuned().candidates
     for candidate in others:

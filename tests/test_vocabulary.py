@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import BertTokenizerFast, PreTrainedTokenizer, PreTrainedTokenizerFast, RobertaTokenizerFast
 
+from sembridge.encoders.vocabulary import TokenKind, Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.vocabulary import MatchKind, Overlap, TokenKind, Vocabulary, match_vocabularies, read_vocabulary
+from sembridge.language_transfer.overlap import MatchKind, Overlap, match_vocabularies
 
 PIECES = [" home", "home", " Home", "ing", " 학교", "교", " дом", "5", " 5", ",", " ,", " é", " مدرسة"]
 

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sembridge import weights as module
 from sembridge.errors import SembridgeError
-from sembridge.weights import Entmax, SparseWeights, TopKSoftmax, sparse_weights
+from sembridge.language_transfer import similarity as module
+from sembridge.language_transfer.entmax import Entmax, TopKSoftmax
+from sembridge.language_transfer.similarity import sparse_weights
+from sembridge.language_transfer.sparse_matrix import SparseWeights
 
 ALPHAS = (1.0, 1.1, 1.5, 2.0, 3.0, 4.0, 8.0, 64.0)
 

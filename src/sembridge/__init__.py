@@ -9,44 +9,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sembridge.alignment import Alignment
-    from sembridge.bridge import Bridge, embed_texts
+    from sembridge.encoders.loading import load_bridge, load_encoder, load_tokenizer
+    from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
     from sembridge.errors import MissingExtraError, SembridgeError
-    from sembridge.evaluation import Evaluation, evaluate, evaluate_bm25
-    from sembridge.explain import Explainer
-    from sembridge.language_transfer import LanguageTransfer, Origin, transfer
-    from sembridge.loading import load_bridge, load_encoder, load_tokenizer
-    from sembridge.recipes import TransferRecipe
-    from sembridge.retrieval_data import RetrievalData, load_retrieval_data
-    from sembridge.vocabulary import Vocabulary, match_vocabularies, read_vocabulary
-    from sembridge.weights import Entmax, SparseWeights, TopKSoftmax, sparse_weights
+    from sembridge.language_transfer.alignment import Alignment
+    from sembridge.language_transfer.assembly import transfer
+    from sembridge.language_transfer.bridge import Bridge, embed_texts
+    from sembridge.language_transfer.entmax import Entmax, TopKSoftmax
+    from sembridge.language_transfer.explanation import Explainer
+    from sembridge.language_transfer.folder import LanguageTransfer, Origin
+    from sembridge.language_transfer.overlap import match_vocabularies
+    from sembridge.language_transfer.recipe import TransferRecipe
+    from sembridge.language_transfer.similarity import sparse_weights
+    from sembridge.language_transfer.sparse_matrix import SparseWeights
+    from sembridge.retrieval.data import RetrievalData
+    from sembridge.retrieval.evaluation import Evaluation, evaluate, evaluate_bm25
+    from sembridge.retrieval.sources import load_retrieval_data
 
 _HOME = {
-    "Alignment": "alignment",
-    "Bridge": "bridge",
-    "Entmax": "weights",
-    "Evaluation": "evaluation",
-    "Explainer": "explain",
-    "LanguageTransfer": "language_transfer",
+    "Alignment": "language_transfer.alignment",
+    "Bridge": "language_transfer.bridge",
+    "Entmax": "language_transfer.entmax",
+    "Evaluation": "retrieval.evaluation",
+    "Explainer": "language_transfer.explanation",
+    "LanguageTransfer": "language_transfer.folder",
     "MissingExtraError": "errors",
-    "Origin": "language_transfer",
-    "RetrievalData": "retrieval_data",
+    "Origin": "language_transfer.folder",
+    "RetrievalData": "retrieval.data",
     "SembridgeError": "errors",
-    "SparseWeights": "weights",
-    "TopKSoftmax": "weights",
-    "TransferRecipe": "recipes",
-    "Vocabulary": "vocabulary",
-    "embed_texts": "bridge",
-    "evaluate": "evaluation",
-    "evaluate_bm25": "evaluation",
-    "load_bridge": "loading",
-    "load_encoder": "loading",
-    "load_retrieval_data": "retrieval_data",
-    "load_tokenizer": "loading",
-    "match_vocabularies": "vocabulary",
-    "read_vocabulary": "vocabulary",
-    "sparse_weights": "weights",
-    "transfer": "language_transfer",
+    "SparseWeights": "language_transfer.sparse_matrix",
+    "TopKSoftmax": "language_transfer.entmax",
+    "TransferRecipe": "language_transfer.recipe",
+    "Vocabulary": "encoders.vocabulary",
+    "embed_texts": "language_transfer.bridge",
+    "evaluate": "retrieval.evaluation",
+    "evaluate_bm25": "retrieval.evaluation",
+    "load_bridge": "encoders.loading",
+    "load_encoder": "encoders.loading",
+    "load_retrieval_data": "retrieval.sources",
+    "load_tokenizer": "encoders.loading",
+    "match_vocabularies": "language_transfer.overlap",
+    "read_vocabulary": "encoders.vocabulary",
+    "sparse_weights": "language_transfer.similarity",
+    "transfer": "language_transfer.assembly",
 }
 __all__ = [
     "Alignment",

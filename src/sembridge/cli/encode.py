@@ -12,10 +12,10 @@ import typer
 from sembridge.cli.options import AllowPickle, Device, Json, RecipeFile, RemoteCode, read_recipe
 from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import app, quiet_loading
-from sembridge.recipes.encode import EncodeRecipe
+from sembridge.deployment.encode_recipe import EncodeRecipe
 
 if TYPE_CHECKING:
-    from sembridge.encoding import EncodingReport
+    from sembridge.deployment.encoding import EncodingReport
 
 
 @app.command(
@@ -57,8 +57,9 @@ def encode(
         "engine": engine, "max_active_dims": max_active_dims, "shard_size": shard_size, "batch_size": batch_size
     }  # fmt: skip
     settings = read_recipe(EncodeRecipe, recipe, **flags)
-    from sembridge.encoding import Share, encode_shards
-    from sembridge.loading import load_encoder
+    from sembridge.deployment.encoding import encode_shards
+    from sembridge.deployment.shards import Share
+    from sembridge.encoders.loading import load_encoder
 
     share = Share.parse(shard)
     quiet_loading()

@@ -18,10 +18,10 @@ from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import app, quiet_loading
 
 if TYPE_CHECKING:
-    from sembridge.comparison import DataReport, SystemComparison, SystemRow
-    from sembridge.evaluation_plan import EnglishEncoder, EvaluationPlan
-    from sembridge.health import HealthCheck
-    from sembridge.retrieval_data import RetrievalData
+    from sembridge.retrieval.comparison import DataReport, SystemComparison, SystemRow
+    from sembridge.retrieval.data import RetrievalData
+    from sembridge.retrieval.evaluation_plan import EnglishEncoder, EvaluationPlan
+    from sembridge.retrieval.health import HealthCheck
 
 PIPE_WIDTH = 100  # of a file or pipe, which has none
 N_SHOWN_SHIFTS = 3
@@ -117,9 +117,10 @@ def evaluate(
     output_format = Format.JSON if as_json else output_format
     if per_query and output_format is Format.TABLE:
         raise typer.BadParameter("values per query are printed by --format json or csv", param_hint="--per-query")
-    from sembridge import comparison, corpus_cache, evaluation_plan, loading
-    from sembridge.evaluation import DEFAULT_TOP_K
-    from sembridge.retrieval_data import load_retrieval_data
+    from sembridge.encoders import loading
+    from sembridge.retrieval import comparison, evaluation_plan, vector_cache
+    from sembridge.retrieval.measures import DEFAULT_TOP_K
+    from sembridge.retrieval.sources import load_retrieval_data
 
     quiet_loading()
     plan = evaluation_plan.plan_evaluation(
@@ -147,7 +148,7 @@ def evaluate(
             batch_size=batch_size,
             max_active_dims=max_active_dims,
             engine=engine.value,
-            cache_folder=None if no_cache else cache or corpus_cache.default_cache_folder(),
+            cache_folder=None if no_cache else cache or vector_cache.default_cache_folder(),
             progress=sys.stderr.isatty(),
         ),
         english=None if source.folder is None else load(source.folder),
@@ -171,8 +172,8 @@ def evaluate(
 
 def _write_cards(plan: "EvaluationPlan", data_sets: "Sequence[RetrievalData]", reports: "Sequence[DataReport]") -> None:
     """Adds the measures to README.md in every encoder that is a folder."""
-    from sembridge.model_card import Score, with_scores
-    from sembridge.output import write_file
+    from sembridge.encoders.model_card import Score, with_scores
+    from sembridge.files.atomic import write_file
 
     for name, given in plan.encoders.items():
         if not Path(given).is_dir():

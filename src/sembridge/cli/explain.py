@@ -12,7 +12,7 @@ from sembridge.cli.printing import figure_text, print_json, print_table, sources
 from sembridge.cli.program import app, quiet_loading
 
 if TYPE_CHECKING:
-    from sembridge.explain import Dimension, SharedDimension, TokenExplanation
+    from sembridge.language_transfer.explanation import Dimension, SharedDimension, TokenExplanation
 
 
 @app.command(
@@ -33,7 +33,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Shows the English tokens behind a token, a text's strongest dimensions, or a query's match with a document."""
-    from sembridge.explain import Explainer
+    from sembridge.language_transfer.explanation import Explainer
 
     quiet_loading()
     explainer = Explainer.load(folder, device=device)

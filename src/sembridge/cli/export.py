@@ -9,14 +9,14 @@ import typer
 from sembridge.cli.options import AllowPickle, Device, Json, RemoteCode
 from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import app, quiet_loading
-from sembridge.export.settings import DEFAULT_SCALE
-from sembridge.output import check_output_folder
+from sembridge.deployment.export.settings import DEFAULT_SCALE
+from sembridge.files.atomic import check_output_folder
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
-    from sembridge.export.collection import Collection
-    from sembridge.export.manifest import Manifest
+    from sembridge.deployment.export.collection import Collection
+    from sembridge.deployment.export.manifest import Manifest
 
 export = typer.Typer(
     name="export", no_args_is_help=True, help="Writes an encoder, or a corpus encoded by it, for another program."
@@ -57,7 +57,7 @@ def onnx(
 ) -> None:
     """The document side as an ONNX graph with its tokenizer, checked against torch."""
     check_output_folder(out, overwrite=overwrite)
-    from sembridge.export.onnx_model import check_onnx, export_onnx
+    from sembridge.deployment.export.onnx_model import check_onnx, export_onnx
 
     check_onnx()
     loaded = _load(encoder, "cpu", trust_remote_code, allow_pickle)
@@ -85,7 +85,7 @@ def lucene(
 ) -> None:
     """Impact vectors for Lucene: Anserini's JsonVectorCollection and topics."""
     check_output_folder(out, overwrite=overwrite)
-    from sembridge.export.lucene import export_lucene
+    from sembridge.deployment.export.lucene import export_lucene
 
     loaded = _load(encoder, device, trust_remote_code, allow_pickle)
     collection = _collection(loaded, encoder, corpus, queries, engine, max_active_dims, quiet=as_json)
@@ -113,7 +113,7 @@ def pisa(
 ) -> None:
     """An index of quantised weights for PISA."""
     check_output_folder(out, overwrite=overwrite)
-    from sembridge.export.pisa import check_pisa, export_pisa
+    from sembridge.deployment.export.pisa import check_pisa, export_pisa
 
     check_pisa()
     loaded = _load(encoder, device, trust_remote_code, allow_pickle)
@@ -141,7 +141,7 @@ def seismic(
 ) -> None:
     """JSON lines of weights for Seismic."""
     check_output_folder(out, overwrite=overwrite)
-    from sembridge.export.seismic import export_seismic
+    from sembridge.deployment.export.seismic import export_seismic
 
     loaded = _load(encoder, device, trust_remote_code, allow_pickle)
     collection = _collection(loaded, encoder, corpus, queries, engine, max_active_dims, quiet=as_json)
@@ -167,8 +167,8 @@ def idf(
 ) -> None:
     """idf.json, the query weights of an inference-free model (OpenSearch, Sentence Transformers)."""
     check_output_folder(out, overwrite=overwrite)
-    from sembridge.corpus import stream_corpus
-    from sembridge.export.idf import export_idf
+    from sembridge.deployment.export.idf import export_idf
+    from sembridge.retrieval.corpus import stream_corpus
 
     loaded = _load(encoder, "cpu", trust_remote_code, allow_pickle)
     documents = None if corpus is None else (document.content for document in stream_corpus(corpus))
@@ -176,7 +176,7 @@ def idf(
 
 
 def _load(name: str, device: str, trust_remote_code: bool, allow_pickle: bool) -> "SparseEncoder":
-    from sembridge.loading import load_encoder
+    from sembridge.encoders.loading import load_encoder
 
     quiet_loading()
     return load_encoder(name, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
@@ -192,7 +192,7 @@ def _collection(
     *,
     quiet: bool,
 ) -> "Collection":
-    from sembridge.export.collection import open_collection
+    from sembridge.deployment.export.collection import open_collection
 
     progress = sys.stderr.isatty() and not quiet
     return open_collection(

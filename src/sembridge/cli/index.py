@@ -14,7 +14,7 @@ from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import app, quiet_loading
 
 if TYPE_CHECKING:
-    from sembridge.search.index import IndexReport
+    from sembridge.deployment.search.indexing import IndexReport
 
 
 @app.command(
@@ -70,15 +70,15 @@ def index(
         raise typer.BadParameter("give ENCODER and CORPUS, or --delete ID", param_hint="ENCODER CORPUS")
     if add and overwrite:
         raise typer.BadParameter("adds to an index, --overwrite begins a new one; give one of them", param_hint="--add")
-    from sembridge.recipes.index import IndexRecipe
-    from sembridge.search.index import index_corpus, resolve_recipe
+    from sembridge.deployment.index_recipe import IndexRecipe
+    from sembridge.deployment.search.indexing import index_corpus, resolve_recipe
 
     flags = {
         "engine": engine, "url": url, "collection": collection, "max_active_dims": max_active_dims,
         "min_weight": min_weight, "batch_size": batch_size, "encode_with": encode_with,
     }  # fmt: skip
     recipe = IndexRecipe.build(flags, origin="options") if overwrite else resolve_recipe(out, flags)
-    from sembridge.loading import load_encoder
+    from sembridge.encoders.loading import load_encoder
 
     quiet_loading()
     loaded = load_encoder(encoder, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
@@ -101,7 +101,7 @@ def index(
 
 
 def _delete(folder: Path, ids: list[str], url: str | None, *, as_json: bool) -> None:
-    from sembridge.search.index import SearchIndex
+    from sembridge.deployment.search.index import SearchIndex
 
     with SearchIndex.open(folder, url=url, writing=True) as opened:
         n_deleted = opened.delete(ids)

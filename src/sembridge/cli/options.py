@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from sembridge.recipes import Recipe
+from sembridge.files.recipe import Recipe
 
 _Recipe = TypeVar("_Recipe", bound=Recipe)
 

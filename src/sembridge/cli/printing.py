@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from sembridge.alignment import SourcePart
+    from sembridge.language_transfer.alignment import SourcePart
 
 # No markup, no emoji codes: tokens and texts such as [/INST] or :book: are printed as they are.
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from sembridge.errors import SembridgeError
-from sembridge.output import write_failure
+from sembridge.files.atomic import write_failure
 
 app = typer.Typer(
     name="sembridge",

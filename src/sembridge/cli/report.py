@@ -50,7 +50,7 @@ def report(
     """
     if text and no_examples:
         raise typer.BadParameter("texts are expanded by examples; give one of both", param_hint="--text, --no-examples")
-    from sembridge.report import DEFAULT_TITLE, ReportSettings, write_report
+    from sembridge.experiments.report.writing import DEFAULT_TITLE, ReportSettings, write_report
 
     quiet_loading()
     settings = ReportSettings(

@@ -9,7 +9,7 @@ import typer
 from sembridge.cli.options import Json
 from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import app, quiet_loading
-from sembridge.recipes import GridRecipe
+from sembridge.experiments.recipe import GridRecipe
 
 if TYPE_CHECKING:
     from sembridge.experiments import GridRun, Outcome, Plan
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 @app.command(
     epilog="""Examples:
 
-`sembridge reproduce recipes/mini/faq.yaml --dry-run`
+`sembridge reproduce reproduction/mini/faq.yaml --dry-run`
 
-`sembridge reproduce recipes/mini/faq.yaml --out faq --only /ko/bm25 --only /ko/english`
+`sembridge reproduce reproduction/mini/faq.yaml --out faq --only /ko/bm25 --only /ko/english`
 
-`sembridge reproduce recipes/mini/grid.yaml --data DATA --vectors VECTORS --out mini-grid --jobs 2`"""
+`sembridge reproduce reproduction/mini/grid.yaml --data DATA --vectors VECTORS --out mini-grid --jobs 2`"""
 )
 def reproduce(
     recipe_file: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of a grid.")],

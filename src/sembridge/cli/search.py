@@ -12,8 +12,8 @@ from sembridge.cli.printing import console, print_json, print_table, sources_tex
 from sembridge.cli.program import app, quiet_loading
 
 if TYPE_CHECKING:
-    from sembridge.search.explanation import TermExplainer
-    from sembridge.search.protocol import Hit
+    from sembridge.deployment.search.explanation import TermExplainer
+    from sembridge.deployment.search.protocol import Hit
 
 _SNIPPET = 160  # characters of a text that a table shows
 
@@ -41,18 +41,19 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Searches an index with the encoder that it was made with."""
-    from sembridge.search.index import SearchIndex, read_manifest
+    from sembridge.deployment.search.index import SearchIndex
+    from sembridge.deployment.search.manifest import read_manifest
 
     name = encoder or read_manifest(folder).encoder.name
     with SearchIndex.open(folder, url=url) as opened:
-        from sembridge.loading import load_encoder, resolve
+        from sembridge.encoders.loading import load_encoder, resolve
 
         quiet_loading()
         loaded = load_encoder(name, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
         found = opened.search(loaded, queries, top_k=top_k, filters=filters or (), with_terms=explain)
     explainer = None
     if explain:
-        from sembridge.search.explanation import TermExplainer
+        from sembridge.deployment.search.explanation import TermExplainer
 
         explainer = TermExplainer.of(loaded, resolve(name))
     if as_json:

@@ -10,8 +10,8 @@ import typer
 from sembridge.cli.options import AllowPickle, Device, Json, RecipeFile, RemoteCode, read_recipe
 from sembridge.cli.printing import console, print_json, print_table
 from sembridge.cli.program import app, quiet_loading
-from sembridge.output import check_output_folder
-from sembridge.recipes import TrainRecipe
+from sembridge.files.atomic import check_output_folder
+from sembridge.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
     from sembridge.training import Training
@@ -91,8 +91,9 @@ def train(
         eval_steps=eval_steps, patience=patience, seed=seed,
     )  # fmt: skip
     check_output_folder(out, overwrite=overwrite)
-    from sembridge import loading, training
-    from sembridge.retrieval_data import load_retrieval_data
+    from sembridge import training
+    from sembridge.encoders import loading
+    from sembridge.retrieval.sources import load_retrieval_data
 
     quiet_loading()
     sources = [

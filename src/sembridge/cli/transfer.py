@@ -24,15 +24,16 @@ from sembridge.cli.options import (
 from sembridge.cli.printing import console, figure_text, print_counts, print_json, print_table
 from sembridge.cli.program import app, quiet_loading
 from sembridge.errors import SembridgeError
-from sembridge.output import check_output_folder
-from sembridge.recipes import TransferRecipe
+from sembridge.files.atomic import check_output_folder
+from sembridge.language_transfer.recipe import TransferRecipe
 
 if TYPE_CHECKING:
-    from sembridge.bridge_scores import BridgeScore
-    from sembridge.inspection import Inspection
-    from sembridge.language_transfer import TransferReport, Vocabularies
-    from sembridge.retrieval_data import RetrievalData
-    from sembridge.tuning import Tuning
+    from sembridge.experiments.tuning import Tuning
+    from sembridge.language_transfer.assembly import Vocabularies
+    from sembridge.language_transfer.bridge_quality import BridgeScore
+    from sembridge.language_transfer.folder import TransferReport
+    from sembridge.language_transfer.inspection import Inspection
+    from sembridge.retrieval.data import RetrievalData
 
 
 @app.command(
@@ -127,7 +128,9 @@ def transfer(
     recipe.check_files()
     if not dry_run:
         check_output_folder(out, overwrite=overwrite)
-    from sembridge import language_transfer, loading
+    from sembridge.encoders import loading
+    from sembridge.language_transfer import assembly
+    from sembridge.language_transfer.folder import Origin
 
     quiet_loading()
     safety: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
@@ -136,8 +139,8 @@ def transfer(
     encoder = loading.load_encoder(source, device=device, **safety)
     tokenizer = loading.load_tokenizer(target_tokenizer, trust_remote_code=trust_remote_code)
     if dry_run:
-        tokenizer = language_transfer.output_tokenizer(encoder, tokenizer, recipe)
-        vocabularies = language_transfer.compare_vocabularies(encoder, tokenizer, recipe)
+        tokenizer = assembly.output_tokenizer(encoder, tokenizer, recipe)
+        vocabularies = assembly.compare_vocabularies(encoder, tokenizer, recipe)
         _print_inspection(_inspect(encoder, tokenizer, vocabularies, recipe), as_json=as_json)
         if tuning_data is not None and not as_json:
             console.print(_tuning_plan(tuning_data))
@@ -145,7 +148,7 @@ def transfer(
     needs_bridge = recipe.method == "sembridge"
     bridges = sorted({*(bridge or [DEFAULT_BRIDGE])}) if needs_bridge else []
     card = loading.read_model_card(source)
-    origin = language_transfer.Origin(
+    origin = Origin(
         source_encoder=source,
         target_tokenizer=target_tokenizer,
         bridge=" + ".join(bridges) or None,
@@ -158,11 +161,11 @@ def transfer(
     run: dict[str, Any] = {"device": device, "cache_folder": cache, "progress": sys.stderr.isatty() and not as_json}
     tuning = None
     if tuning_data is not None and loaded is not None:
-        from sembridge.tuning import tune as tune_settings
+        from sembridge.experiments.tuning import tune as tune_settings
 
         tuning = tune_settings(encoder, tokenizer, loaded, tuning_data, recipe=recipe, fixed=fixed, **run)
         recipe, origin = tuning.recipe, replace(origin, tuned_on=tuning.data_text)
-    result = language_transfer.transfer(encoder, tokenizer, loaded, recipe=recipe, origin=origin, **run)
+    result = assembly.transfer(encoder, tokenizer, loaded, recipe=recipe, origin=origin, **run)
     table = None if tuning is None else tuning.to_dict()
     folder = result.save(out, overwrite=overwrite, tuning=table)
     if as_json:
@@ -205,18 +208,19 @@ def inspect(
     recipe = read_recipe(TransferRecipe, recipe_file, preset=preset)
     if dictionary is not None and not bridge:
         raise SembridgeError(f"--dictionary {dictionary} scores a bridge; add --bridge NAME, or leave it out.")
-    from sembridge import inspection, language_transfer, loading
+    from sembridge.encoders import loading
+    from sembridge.language_transfer import assembly, inspection
 
     quiet_loading()
     content = None if text is None else inspection.read_text(text)
     safety: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     encoder = loading.load_encoder(source, **safety)
     tokenizer = loading.load_tokenizer(target_tokenizer, trust_remote_code=trust_remote_code)
-    tokenizer = language_transfer.output_tokenizer(encoder, tokenizer, recipe)
-    vocabularies = language_transfer.compare_vocabularies(encoder, tokenizer, recipe)
+    tokenizer = assembly.output_tokenizer(encoder, tokenizer, recipe)
+    vocabularies = assembly.compare_vocabularies(encoder, tokenizer, recipe)
     scores = []
     if bridge:
-        from sembridge.bridge_scores import score_bridges
+        from sembridge.language_transfer.bridge_quality import score_bridges
 
         loaded = {name: loading.load_bridge(name, device=device, **safety) for name in dict.fromkeys(bridge)}
         scores = score_bridges(
@@ -230,22 +234,22 @@ def inspect(
 def _inspect(
     encoder: Any, tokenizer: Any, vocabularies: "Vocabularies", recipe: TransferRecipe, *, text: str | None = None
 ) -> "Inspection":
-    from sembridge.inspection import inspect_transfer
-    from sembridge.surgery import check_source_encoder
+    from sembridge.encoders.anatomy import check_source_encoder
+    from sembridge.language_transfer.inspection import inspect_transfer
 
     hidden_size = check_source_encoder(encoder).hidden_size
     return inspect_transfer(vocabularies, tokenizer, recipe, hidden_size=hidden_size, text=text)
 
 
 def _tuning_data(name: str, recipe: TransferRecipe, fixed: set[str]) -> "RetrievalData":
-    from sembridge.tuning import check_tunable, load_tuning_data
+    from sembridge.experiments.tuning import check_tunable, load_tuning_data
 
     check_tunable(recipe, fixed)
     return load_tuning_data(name)
 
 
 def _tuning_plan(data: "RetrievalData") -> str:
-    from sembridge.tuning import MAX_TRANSFERS
+    from sembridge.experiments.tuning import MAX_TRANSFERS
 
     return (
         f"Tuning will make at most {MAX_TRANSFERS} transfers and encode {len(data.queries):,} queries and "

@@ -7,17 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sembridge.errors import SembridgeError
-from sembridge.recipes import (
-    PRESETS,
-    AlphaSweep,
-    DataSet,
-    GridRecipe,
-    TrainRecipe,
-    TransferRecipe,
-    draws,
-    short_name,
-)
-from sembridge.results import FINE_TUNED, ZERO_SHOT
+from sembridge.experiments.recipe import AlphaSweep, DataSet, GridRecipe, draws, short_name
+from sembridge.experiments.results import FINE_TUNED, ZERO_SHOT
+from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
+from sembridge.training.recipe import TrainRecipe
 
 FORMAT = 1  # raise it when results of finished cells must not be read any more
 

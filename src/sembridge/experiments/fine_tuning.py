@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sembridge.experiments.cells import Cell, fingerprint
-from sembridge.language_transfer import LanguageTransfer
+from sembridge.language_transfer.folder import LanguageTransfer
 from sembridge.training import Training, has_checkpoint, train
 
 if TYPE_CHECKING:
-    from sembridge.experiments.computing import Workbench
+    from sembridge.experiments.workbench import Workbench
 
 
 def fine_tune(cell: Cell, transferred: LanguageTransfer, bench: "Workbench", cell_folder: Path) -> Training:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import Cell, grid_cells, select
+from sembridge.experiments.figures import write_figures
 from sembridge.experiments.places import Places, check_data_sets, check_measures
+from sembridge.experiments.recipe import GridRecipe
 from sembridge.experiments.store import RESULTS_FILE, Store, rows_of, versions_of
+from sembridge.experiments.tables import read_results, write_tables
 from sembridge.experiments.workers import Job, Outcome, compute
-from sembridge.figures import write_figures
-from sembridge.output import write_file
-from sembridge.recipes import GridRecipe
-from sembridge.tables import read_results, write_tables
+from sembridge.files.atomic import write_file
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sembridge.errors import SembridgeError
-from sembridge.evaluation import depth
 from sembridge.experiments.cells import Cell
-from sembridge.recipes import GridRecipe
-from sembridge.results import MEASURE
+from sembridge.experiments.recipe import GridRecipe
+from sembridge.experiments.results import MEASURE
+from sembridge.retrieval.measures import depth
 
 TOP_K = 1000  # documents a query in a run
 

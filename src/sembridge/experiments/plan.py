@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sembridge.experiments.cells import Cell, grid_cells, select
 from sembridge.experiments.places import Places, check_data_sets, check_measures
+from sembridge.experiments.recipe import DataSet, GridRecipe, Sampling
 from sembridge.experiments.store import Store
-from sembridge.recipes import DataSet, GridRecipe, Sampling
-from sembridge.retrieval_data import load_retrieval_data
+from sembridge.retrieval.sources import load_retrieval_data
 
 ASSUMED_TEXTS = 20_000  # of an mteb task whose size is not known here
 ASSUMED_STEPS = 1_000  # of a training whose recipe counts epochs

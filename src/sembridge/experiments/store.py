@@ -9,8 +9,8 @@ from typing import Any
 
 from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import Cell, fingerprint
-from sembridge.output import PARTIAL, acquired_lock, write_file
-from sembridge.recipes import GridRecipe
+from sembridge.experiments.recipe import GridRecipe
+from sembridge.files.atomic import PARTIAL, acquired_lock, write_file
 
 CELLS, RESULT_FILE, ERROR_FILE, RESULTS_FILE = "cells", "result.json", "error.txt", "results.jsonl"
 CURVE_FILE = "curve.jsonl"

@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection, wait
 from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import Cell
 from sembridge.experiments.places import Places
+from sembridge.experiments.recipe import GridRecipe
 from sembridge.experiments.store import Store
-from sembridge.recipes import GridRecipe
 
 _OWN_ERROR = re.compile(r"^sembridge\.[\w.]+: ")
 
@@ -55,7 +55,8 @@ def compute(job: Job, cells: Sequence[Cell], *, n_jobs: int = 1) -> Generator[Ou
 
 
 def _one_by_one(job: Job, cells: Iterable[Cell]) -> Generator[Outcome, None, None]:
-    from sembridge.experiments.computing import Workbench, compute_cell
+    from sembridge.experiments.computing import compute_cell
+    from sembridge.experiments.workbench import Workbench
 
     bench = Workbench(job.recipe, job.places)
     for cell in cells:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sembridge.errors import SembridgeError
-from sembridge.retrieval_data import load_retrieval_data
-from sembridge.runs import Run, ranked
+from sembridge.retrieval.runs import Run, ranked
+from sembridge.retrieval.sources import load_retrieval_data
 from sembridge.training.hub_data import hub_columns
 from sembridge.training.pseudo_queries import MAX_PAIRS, pseudo_pairs, stream_passages
 

@@ -23,21 +23,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sembridge.alignment import ALIGNMENT_FILE, Alignment
-from sembridge.bridge import Bridge, embed_texts
+from sembridge.encoders.anatomy import SourceFacts, check_source_encoder
+from sembridge.encoders.model_card import Score, with_training
+from sembridge.encoders.names import readme_path
+from sembridge.encoders.vectors import Engine, encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
-from sembridge.evaluation import evaluate
-from sembridge.hub import readme_path
-from sembridge.initialization import RowKind
-from sembridge.model_card import Score, with_training
-from sembridge.output import check_output_folder, write_folder
-from sembridge.recipes import TrainRecipe
-from sembridge.retrieval_data import RetrievalData
-from sembridge.runs import bm25_run, exact_search
-from sembridge.sparse_vectors import Engine, encode_corpus, encode_queries
-from sembridge.surgery import SourceFacts, check_source_encoder
+from sembridge.files.atomic import check_output_folder, write_folder
+from sembridge.language_transfer.alignment import ALIGNMENT_FILE, Alignment
+from sembridge.language_transfer.bridge import Bridge, embed_texts
+from sembridge.language_transfer.initialization.rows import RowKind
+from sembridge.retrieval.bm25 import bm25_run
+from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.evaluation import evaluate
+from sembridge.retrieval.runs import exact_search
 from sembridge.training.data import TrainingData
 from sembridge.training.head import plain_attention, without_logits
+from sembridge.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder, SparseEncoderTrainer

@@ -15,9 +15,9 @@ from scipy.sparse import csr_array
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
-from sembridge.health import mean_pairwise_cosine
-from sembridge.sparse_vectors import encode_corpus, encode_queries
+from sembridge.retrieval.health import mean_pairwise_cosine
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from sembridge.encoders.anatomy import SpladeRoute, splade_route
+from sembridge.encoders.fast_head import max_over_tokens
 from sembridge.errors import SembridgeError
-from sembridge.fast_encoding import max_over_tokens
-from sembridge.surgery import SpladeRoute, splade_route
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder

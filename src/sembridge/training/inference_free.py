@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sembridge.encoders.anatomy import check_source_encoder, splade_route
+from sembridge.encoders.idf import idf_weights
 from sembridge.errors import SembridgeError
-from sembridge.idf import idf_weights
-from sembridge.surgery import check_source_encoder, splade_route
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def inference_free_encoder(encoder: "SparseEncoder", documents: Iterable[str]) -> "SparseEncoder":
     """An encoder with the document side of `encoder` and, for queries, the IDF of `documents` under its tokenizer.
 
-    A Router of Sentence Transformers with frozen static query weights (`sembridge.idf.idf_weights`); the document side
-    is that of `encoder` itself, not a copy. An encoder that is inference-free already gets new weights.
+    A Router of Sentence Transformers with frozen static query weights (`encoders.idf`); the document side is that of
+    `encoder` itself, not a copy. An encoder that is inference-free already gets new weights.
 
     Raises:
         SembridgeError: the encoder is no SPLADE model or has more rows than tokens, or no document has a token.

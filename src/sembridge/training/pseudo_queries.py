@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sembridge.corpus import Document, stream_corpus
 from sembridge.errors import SembridgeError
-from sembridge.text_lines import read_lines
+from sembridge.files.lines import read_lines
+from sembridge.retrieval.corpus import Document, stream_corpus
 
 logger = logging.getLogger(__name__)
 

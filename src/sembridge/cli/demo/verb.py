@@ -1,0 +1,113 @@
+"""`sembridge demo`: the main job on the bundled models, in the terminal or on a page."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from sembridge.cli.printing import console, print_counts, print_table, sources_text
+from sembridge.cli.program import app, quiet_loading
+
+if TYPE_CHECKING:
+    from sembridge.cli.demo.walk import Demonstration
+
+
+@app.command(
+    epilog="""Examples:
+
+`sembridge demo --language hi`
+
+`sembridge demo --serve --language ar`"""
+)
+def demo(
+    language: Annotated[str, typer.Option(help="ar, zh, hi, ko, ru, or all.")] = "ko",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the transferred encoders; default: sembridge-demo.")
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="A page to search on, at 127.0.0.1, instead; writes nothing.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option(help="Of the page; default: 7860. 0 takes any free one.", min=0, max=65535)
+    ] = None,
+) -> None:
+    """Transfers the bundled English encoder, searches a bundled FAQ with it and compares; offline, on the CPU."""
+    from sembridge.cli.demo.walk import LANGUAGES
+
+    if language not in (*LANGUAGES, "all"):
+        raise typer.BadParameter(f"{language!r} is none of {', '.join(LANGUAGES)}, all", param_hint="--language")
+    if serve:
+        _serve(language, out, port)
+        return
+    if port is not None:
+        raise typer.BadParameter("only the page of --serve has a port", param_hint="--port")
+    _show(list(LANGUAGES) if language == "all" else [language], out or Path("sembridge-demo"))
+
+
+def _serve(language: str, out: Path | None, port: int | None) -> None:
+    from sembridge.cli.demo.server import DEFAULT_PORT, serve
+
+    if language == "all":
+        raise typer.BadParameter("the page has all languages; name the one to begin with", param_hint="--language")
+    if out is not None:
+        raise typer.BadParameter("the page writes nothing", param_hint="--out")
+    quiet_loading()
+    # Ctrl-C is the way to end it, not an interruption.
+    with serve(language, port=DEFAULT_PORT if port is None else port) as server, suppress(KeyboardInterrupt):
+        console.print(f"Open {server.url} in a browser of this machine; Ctrl-C ends it.")
+        server.wait()
+
+
+def _show(languages: list[str], out: Path) -> None:
+    from sembridge.cli.demo.walk import LANGUAGES, demonstrate
+
+    quiet_loading()
+    demonstrations = []
+    for code in languages:
+        demonstrations.append(demonstrate(code, out))
+        _print_demonstration(demonstrations[-1], LANGUAGES[code])
+    if len(demonstrations) > 1:
+        _print_comparison(demonstrations)
+
+
+def _print_demonstration(shown: "Demonstration", name: str) -> None:
+    console.rule(Text(f"English to {name}", style="bold"), align="left")
+    print_counts(
+        f"{shown.result.report.n_target:,} {name} tokens by where their rows come from", shown.result.report.counts
+    )
+    print_table(
+        ("token", "English tokens it is made of"),
+        [(token.text, sources_text(token.parts)) for token in shown.tokens],
+        title="\nTen words of the FAQ that the bridge is surest of (report.json lists the least certain)",
+    )
+    console.print("\nThree questions", style="bold")
+    for answer in shown.answers:
+        console.print(f"{answer.question}\n  {'right' if answer.correct else 'wrong'}: {answer.title[:100]}")
+        terms = ", ".join(f"{s.token.text} ({sources_text(s.token.parts, most=2)})" for s in answer.shared)
+        console.print(f"  shared: {terms}")
+    _print_evaluations(shown)
+    console.print(f"\nWritten to {shown.folder}: a stock SparseEncoder, report.json, alignment.safetensors, README.md")
+    console.print(f"Ask it more: sembridge explain {shown.folder} {shown.tokens[0].text if shown.tokens else 'TEXT'}\n")
+
+
+def _print_evaluations(shown: "Demonstration") -> None:
+    first = next(iter(shown.evaluations.values()))
+    measure = next(iter(first.measures))
+    rows = [
+        (name, f"{e.measures[measure]:.3f}", "" if e.document_active_dims is None else f"{e.document_active_dims:.0f}")
+        for name, e in shown.evaluations.items()
+    ]
+    title = f"\nSearching {first.n_documents} entries with {first.n_queries} queries"
+    print_table(("", measure, "active dims a document"), rows, title=title)
+
+
+def _print_comparison(demonstrations: "Sequence[Demonstration]") -> None:
+    systems = list(demonstrations[0].evaluations)
+    measure = next(iter(demonstrations[0].evaluations[systems[0]].measures))
+    rows = [
+        (d.language, *(f"{d.evaluations[system].measures[measure]:.3f}" for system in systems)) for d in demonstrations
+    ]
+    print_table((measure, *systems), rows, title="All languages")

@@ -1,0 +1,1 @@
+"""What serves an encoder: shards, indexes, engines and exports."""

@@ -1,0 +1,43 @@
+"""The folder of an export, with the manifest and the README that every export has."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from sembridge.files.atomic import write_folder
+
+Manifest = dict[str, object]
+"""What `manifest.json` says: format, encoder, settings, counts, and every file's size and checksum."""
+
+
+def write_export(
+    out: Path, fill: Callable[[Path], Manifest], readme: Callable[[Manifest], str], *, overwrite: bool
+) -> Manifest:
+    """The manifest of the export in `out`, whose files `fill` writes into a folder and whose facts it returns.
+
+    Raises:
+        SembridgeError: as `write_folder`; nothing is left behind.
+    """
+    manifest: Manifest = {}
+
+    def write(folder: Path) -> None:
+        manifest.update(fill(folder), sembridge=version("sembridge"))
+        manifest["files"] = {str(path.relative_to(folder)): _file_facts(path) for path in _files(folder)}
+        text = json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False)
+        (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(readme(manifest), encoding="utf-8")
+
+    write_folder(out, write, overwrite=overwrite)
+    return manifest
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _file_facts(path: Path) -> Manifest:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}

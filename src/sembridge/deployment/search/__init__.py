@@ -1,0 +1,1 @@
+"""Search: engines under one protocol, and index folders that remember which encoder they were made with."""

@@ -1,0 +1,308 @@
+"""Exact search without a search engine: inverted lists in memory-mapped files, documents in SQLite.
+
+The oracle that other engines are measured against, and enough for small corpora. A segment is a folder of three arrays,
+written once: `starts.npy` (n_dims + 1,) int64, and `documents.npy` (int32 rows of the segment) and `weights.npy`
+(float32), both in order of dimension, then row; `numbers.npy` names the document of every row. SQLite knows which
+segments count and which documents live, so a transaction is the moment at which anything becomes true: what a killed
+process leaves behind is an unknown folder, swept away by the next writer. A search reads the lists of the query's
+dimensions and holds one float64 a document of one segment.
+"""
+
+import json
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csc_array, csr_array, vstack
+
+from sembridge.deployment.search.protocol import Hit, SparseVector, Term, check_weights, hit_of, payload_of, ranked_hits
+from sembridge.errors import SembridgeError
+
+if TYPE_CHECKING:
+    from sembridge.retrieval.corpus import Document
+
+_MAX_POSTINGS = 2**23  # of a segment that merging makes: 64 MiB on the disk, about three times that while merging
+_SQL_NAMES = 500  # names in one statement; SQLite's own limit is 32,766
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS documents (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, payload TEXT);
+CREATE TABLE IF NOT EXISTS tags (tag TEXT, number INTEGER, PRIMARY KEY (tag, number)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tags_of ON tags (number);
+CREATE TABLE IF NOT EXISTS segments (name TEXT PRIMARY KEY, first INTEGER NOT NULL);
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    name: str
+    starts: NDArray[np.int64]
+    documents: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    numbers: NDArray[np.int64]
+
+    @classmethod
+    def open(cls, folder: Path) -> "_Segment":
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("starts", "documents", "weights")}
+        return cls(folder.name, numbers=np.load(folder / "numbers.npy"), **arrays)
+
+    def scores(self, query: SparseVector) -> NDArray[np.float64]:
+        """(n_documents,) dot products."""
+        scores = np.zeros(len(self.numbers))
+        for dimension, weight in zip(query.indices.tolist(), query.values.tolist(), strict=True):
+            part = slice(self.starts[dimension], self.starts[dimension + 1])
+            # A document stands in a list once, so plain indexed addition is right.
+            scores[self.documents[part]] += weight * self.weights[part].astype(np.float64)
+        return scores
+
+    def terms(self, query: SparseVector, row: int) -> tuple[Term, ...]:
+        terms = []
+        for dimension, weight in zip(query.indices.tolist(), query.values.tolist(), strict=True):
+            start, end = self.starts[dimension], self.starts[dimension + 1]
+            position = start + np.searchsorted(self.documents[start:end], row)
+            if position < end and self.documents[position] == row:
+                terms.append(Term(dimension, weight, float(self.weights[position])))
+        return tuple(sorted(terms, key=lambda term: (-term.product, term.dimension)))
+
+    def vectors(self) -> csr_array:
+        """(n_documents, n_dims), read into memory."""
+        shape = (len(self.numbers), len(self.starts) - 1)
+        return csc_array((self.weights[:], self.documents[:], self.starts[:]), shape=shape).tocsr()
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    score: float
+    number: int
+    segment: _Segment
+    row: int
+
+
+class ExactEngine:
+    """Inverted lists below a folder; see the module."""
+
+    def __init__(self, folder: Path, n_dims: int) -> None:
+        self._folder = folder
+        self._n_dims = n_dims
+        self._connection: sqlite3.Connection | None = None
+        self._segments: list[_Segment] | None = None
+        self._alive: list[NDArray[np.bool_]] | None = None
+        self._version: int | None = None  # changes when another connection commits
+
+    def create(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._database.executescript(_TABLES)
+        if self.count():
+            raise SembridgeError(f"{self._folder} holds {self.count():,} documents already; give a new folder.")
+
+    def add(self, documents: "Sequence[Document]", vectors: csr_array) -> None:
+        check_weights(vectors)
+        payloads = [payload_of(document) for document in documents]
+        with self._transaction():
+            self._remove([payload["id"] for payload in payloads])
+            numbers = [self._insert(payload) for payload in payloads]
+            self._add_segment(np.array(numbers), vectors)
+        self._forget()
+
+    def delete(self, ids: Sequence[str]) -> None:
+        with self._transaction():
+            self._remove(ids)
+        self._forget()
+
+    def finish(self) -> None:
+        """Joins small segments up to 8 million postings, without the documents that are gone."""
+        for group in _groups(self._read_segments()):
+            merged, numbers = _merge(group, self._living())
+            with self._transaction():
+                for segment in group:
+                    self._database.execute("DELETE FROM segments WHERE name = ?", (segment.name,))
+                if len(numbers):
+                    self._add_segment(numbers, merged)
+        self._forget()
+        self._sweep()
+
+    def search(
+        self, query: SparseVector, *, top_k: int, tags: Sequence[str] = (), with_terms: bool = False
+    ) -> list[Hit]:
+        with self._snapshot():
+            segments = self._read_segments()
+            masks = _masks(segments, self._tagged(tags)) if tags else self._living_masks()
+            best: list[_Candidate] = []
+            for segment, mask in zip(segments, masks, strict=True):
+                best = _best([*best, *_candidates(segment, query, mask, top_k)], top_k)
+            hits = [self._hit(candidate, query, with_terms) for candidate in best]
+        return ranked_hits(hits)[:top_k]
+
+    def count(self) -> int:
+        return int(self._database.execute("SELECT count(*) FROM documents").fetchone()[0])
+
+    def drop(self) -> None:
+        self.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._forget()
+
+    @property
+    def _database(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = sqlite3.connect(self._folder / "documents.sqlite", isolation_level=None, timeout=60)
+        return self._connection
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """One state of the index for several reads; another process may write between two snapshots."""
+        self._database.execute("BEGIN")
+        try:
+            self._database.execute("SELECT 1 FROM segments LIMIT 1").fetchone()  # the state is fixed by the first read
+            (version,) = self._database.execute("PRAGMA data_version").fetchone()
+            if version != self._version:
+                self._forget()
+            self._version = version
+            yield
+        finally:
+            self._database.execute("COMMIT")
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._database)
+
+    def _insert(self, payload: dict[str, Any]) -> int:
+        text = json.dumps(payload, ensure_ascii=False)
+        cursor = self._database.execute("INSERT INTO documents (id, payload) VALUES (?, ?)", (payload["id"], text))
+        number = int(cursor.lastrowid or 0)
+        self._database.executemany("INSERT INTO tags VALUES (?, ?)", [(tag, number) for tag in payload["tags"]])
+        return number
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        for part in _parts(ids):
+            marks = ", ".join("?" * len(part))
+            numbers = f"SELECT number FROM documents WHERE id IN ({marks})"
+            self._database.execute(f"DELETE FROM tags WHERE number IN ({numbers})", part)
+            self._database.execute(f"DELETE FROM documents WHERE id IN ({marks})", part)
+
+    def _add_segment(self, numbers: NDArray[np.int64], vectors: csr_array) -> None:
+        name = uuid.uuid4().hex
+        _write_segment(self._folder / "segments" / name, numbers, vectors)
+        self._database.execute("INSERT INTO segments VALUES (?, ?)", (name, int(numbers[0])))
+
+    def _read_segments(self) -> list[_Segment]:
+        if self._segments is None:
+            found = self._database.execute("SELECT name FROM segments ORDER BY first").fetchall()
+            self._segments = [_Segment.open(self._folder / "segments" / name) for (name,) in found]
+        return self._segments
+
+    def _living(self) -> NDArray[np.int64]:
+        """Numbers of all documents."""
+        return _numbers(self._database.execute("SELECT number FROM documents"))
+
+    def _living_masks(self) -> list[NDArray[np.bool_]]:
+        if self._alive is None:
+            self._alive = _masks(self._read_segments(), self._living())
+        return self._alive
+
+    def _tagged(self, tags: Sequence[str]) -> NDArray[np.int64]:
+        query = " INTERSECT ".join(["SELECT number FROM tags WHERE tag = ?"] * len(tags))
+        return _numbers(self._database.execute(query, list(tags)))
+
+    def _hit(self, candidate: _Candidate, query: SparseVector, with_terms: bool) -> Hit:
+        (text,) = self._database.execute(
+            "SELECT payload FROM documents WHERE number = ?", (candidate.number,)
+        ).fetchone()
+        terms = candidate.segment.terms(query, candidate.row) if with_terms else ()
+        return hit_of(json.loads(text), candidate.score, terms)
+
+    def _forget(self) -> None:
+        self._segments = None
+        self._alive = None
+
+    def _sweep(self) -> None:
+        """Removes folders that no transaction ever named, or that a merge replaced."""
+        known = {name for (name,) in self._database.execute("SELECT name FROM segments")}
+        for folder in (self._folder / "segments").glob("*"):
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Transaction:
+    """All or nothing, also under Ctrl-C."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._database.execute("COMMIT" if error is None else "ROLLBACK")
+
+
+def _write_segment(folder: Path, numbers: NDArray[np.int64], vectors: csr_array) -> None:
+    inverted = csc_array(vectors)
+    inverted.sort_indices()
+    folder.mkdir(parents=True)
+    np.save(folder / "starts.npy", inverted.indptr.astype(np.int64))
+    np.save(folder / "documents.npy", inverted.indices.astype(np.int32))
+    np.save(folder / "weights.npy", inverted.data.astype(np.float32))
+    np.save(folder / "numbers.npy", numbers.astype(np.int64))
+
+
+def _groups(segments: Sequence[_Segment]) -> Iterator[list[_Segment]]:
+    """Neighbours that together stay below the limit, where there are two or more."""
+    group: list[_Segment] = []
+    for segment in segments:
+        if sum(len(member.weights) for member in [*group, segment]) > _MAX_POSTINGS:
+            if len(group) > 1:
+                yield group
+            group = []
+        group.append(segment)
+    if len(group) > 1:
+        yield group
+
+
+def _merge(group: Sequence[_Segment], living: NDArray[np.int64]) -> tuple[csr_array, NDArray[np.int64]]:
+    """The vectors (n_documents, n_dims) of the living documents of some segments, and their numbers."""
+    keep = _masks(group, living)
+    vectors = vstack([segment.vectors()[kept] for segment, kept in zip(group, keep, strict=True)], format="csr")
+    return vectors, np.concatenate([segment.numbers[kept] for segment, kept in zip(group, keep, strict=True)])
+
+
+def _masks(segments: Sequence[_Segment], allowed: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+    """For every segment (n_documents,): which of its rows are documents with these numbers."""
+    return [np.isin(segment.numbers, allowed, assume_unique=True) for segment in segments]
+
+
+def _candidates(segment: _Segment, query: SparseVector, mask: NDArray[np.bool_], top_k: int) -> Iterator[_Candidate]:
+    """The `top_k` best of a segment, and those that tie with the last of them."""
+    scores = segment.scores(query)
+    found = np.flatnonzero((scores > 0) & mask)
+    if len(found) > top_k:
+        least = np.partition(scores[found], len(found) - top_k)[len(found) - top_k]
+        found = found[scores[found] >= least]
+    for row in found.tolist():
+        yield _Candidate(float(scores[row]), int(segment.numbers[row]), segment, row)
+
+
+def _best(candidates: list[_Candidate], top_k: int) -> list[_Candidate]:
+    """The `top_k` best, and those that tie with the last of them: ids decide, and they are not known here."""
+    if len(candidates) <= top_k:
+        return candidates
+    least = sorted((candidate.score for candidate in candidates), reverse=True)[top_k - 1]
+    return [candidate for candidate in candidates if candidate.score >= least]
+
+
+def _numbers(cursor: sqlite3.Cursor) -> NDArray[np.int64]:
+    return np.fromiter((number for (number,) in cursor), dtype=np.int64)
+
+
+def _parts(ids: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), _SQL_NAMES):
+        yield list(ids[start : start + _SQL_NAMES])

@@ -1,0 +1,114 @@
+"""What an index folder remembers: its encoder, its engine, and work that was cut short."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from sembridge.deployment.index_recipe import IndexRecipe
+from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
+from sembridge.encoders.vectors import encode_queries
+from sembridge.errors import SembridgeError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+
+
+def without_password(url: str | None) -> str | None:
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=f"{parts.username}@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+MANIFEST = "index.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EncoderFacts:
+    """Which encoder made the vectors."""
+
+    name: str
+    fingerprint: str
+    n_dims: int
+
+    @classmethod
+    def of(cls, encoder: "SparseEncoder", name: str) -> "EncoderFacts":
+        fingerprint = sparse_encoder_fingerprint(encoder)
+        if fingerprint is None:
+            raise SembridgeError(
+                f"Encoder {name} runs on {encoder.backend}: an index knows its encoder by its torch weights."
+            )
+        # What it gives, not what it says: some modules learn their width from their first text.
+        n_dims = encode_queries(encoder, ["a"]).shape[1]
+        return cls(str(Path(name).resolve()) if Path(name).is_dir() else name, fingerprint, n_dims)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """How far a run has come: the first `done` documents of `source`, which have this digest, are in."""
+
+    source: str
+    done: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `index.json` says.
+
+    Attributes:
+        created: the engine's place was made.
+        ready: a build has come to its end once; searches are answered.
+        unfinished: of a run that has not come to its end.
+    """
+
+    encoder: EncoderFacts
+    recipe: IndexRecipe
+    created: bool = False
+    ready: bool = False
+    n_documents: int = 0
+    unfinished: Unfinished | None = None
+
+    def write(self, folder: Path) -> None:
+        """Replaces the manifest in one step; the address is written without a password."""
+        facts = {field.name: getattr(self, field.name) for field in fields(self)}
+        facts["encoder"] = asdict(self.encoder)
+        facts["recipe"] = {**self.recipe.model_dump(), "url": without_password(self.recipe.url)}
+        facts["unfinished"] = None if self.unfinished is None else asdict(self.unfinished)
+        text = json.dumps({"format": FORMAT, **facts}, indent=1, ensure_ascii=False)
+        part = folder / f".{MANIFEST}.part"
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(folder / MANIFEST)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an index folder.
+
+    Raises:
+        SembridgeError: the folder is no index, or its manifest cannot be read.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise SembridgeError(f"{folder} holds no {MANIFEST}; expected a folder written by `sembridge index`.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("format") != FORMAT:
+            raise ValueError("made by another version of sembridge")
+        unfinished = content.pop("unfinished")
+        return Manifest(
+            encoder=EncoderFacts(**content.pop("encoder")),
+            recipe=IndexRecipe.build(content.pop("recipe"), origin=str(path)),
+            unfinished=None if unfinished is None else Unfinished(**unfinished),
+            **content,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SembridgeError(f"{path} cannot be read ({error}); build the index again.") from None

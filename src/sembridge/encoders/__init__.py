@@ -1,0 +1,1 @@
+"""Encoders and tokenizers: found, loaded, taken apart, put together again, and run."""

@@ -1,0 +1,168 @@
+"""Names -> folders: bundled data, folders on disk, repositories of the Hugging Face hub."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from sembridge.encoders.model_folder import one_line
+from sembridge.errors import MissingExtraError, SembridgeError
+
+logger = logging.getLogger(__name__)
+
+MINI_PACKAGE, MINI_DISTRIBUTION = "sembridge_mini", "sembridge-mini"
+TOKENIZER_PATTERNS = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "README.md"]
+IGNORED_PATTERNS = ["onnx/*", "openvino/*", "*checkpoint-*/*"]
+
+
+def mini_names() -> list[str]:
+    """Names of the bundled models, tokenizers and data, each with its mini/ in front; none without their package."""
+    root = _mini_root()
+    found = [] if root is None else [p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(("_", "."))]
+    return sorted(f"mini/{name}" for name in found)
+
+
+def mini_folder(name: str) -> Path:
+    """The folder of the bundled `name`, such as mini/splade-en.
+
+    Raises:
+        MissingExtraError: the package that holds the bundle is not installed.
+        SembridgeError: nothing of that name is bundled.
+    """
+    root = _mini_root()
+    if root is None:
+        raise MissingExtraError(
+            f"{name} is part of the package {MINI_DISTRIBUTION}, which is not installed: pip install "
+            f"{MINI_DISTRIBUTION} (from a checkout: pip install ./mini)."
+        )
+    if name not in mini_names():
+        raise SembridgeError(
+            f"Nothing is bundled under {name!r}; expected one of {', '.join(mini_names())}."
+            f" A folder of your own is given as ./{name}."
+        )
+    return root / name.removeprefix("mini/")
+
+
+def _mini_root() -> Path | None:
+    """Where the bundle's package lies; None where it is not installed."""
+    spec = find_spec(MINI_PACKAGE)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
+
+
+def resolve(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    weights: bool = True,
+) -> Path:
+    """The folder behind `name`: mini/NAME first, then a folder, then a hub id, which is downloaded or read from cache.
+
+    HF_HOME, HF_TOKEN and HF_HUB_OFFLINE apply. Only configuration, tokenizer and safetensors files are downloaded,
+    code only with `trust_remote_code`, pytorch_model.bin only with `allow_pickle` where there is no safetensors file.
+
+    Raises:
+        SembridgeError: there is no such folder, or the hub has or gives no such repository.
+    """
+    text = str(name).strip()
+    if not text:
+        raise SembridgeError("The name is empty; expected a folder, a hub id such as naver/splade-v3, or mini/NAME.")
+    if text.startswith("mini/"):
+        return mini_folder(text.removesuffix("/"))
+    path = Path(text).expanduser()
+    if path.is_dir():
+        if revision is not None:
+            raise SembridgeError(f"Revision {revision} was given for the folder {text}; only a hub id has revisions.")
+        return path
+    if path.exists():
+        raise SembridgeError(f"{text} is a file; expected the folder that holds it, a hub id or mini/NAME.")
+    if isinstance(name, Path) or _looks_like_path(text):
+        raise SembridgeError(f"The folder {text} does not exist; expected a folder, a hub id or mini/NAME.")
+    return _snapshot(text, revision, _patterns(trust_remote_code, weights), allow_pickle=allow_pickle and weights)
+
+
+def _looks_like_path(text: str) -> bool:
+    return text.startswith((".", "/", "~")) or text.endswith("/") or "\\" in text or text.count("/") > 1
+
+
+def _patterns(trust_remote_code: bool, weights: bool) -> list[str]:
+    return [*TOKENIZER_PATTERNS, *(["*.safetensors"] if weights else []), *(["*.py"] if trust_remote_code else [])]
+
+
+def _snapshot(repository: str, revision: str | None, patterns: list[str], *, allow_pickle: bool) -> Path:
+    """The folder of the repository's snapshot in the hub's cache, with the files that match `patterns`."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import IncompleteSnapshotError
+
+    with _hub_refusals(repository, revision):
+        try:
+            folder = snapshot_download(
+                repository, revision=revision, allow_patterns=patterns, ignore_patterns=IGNORED_PATTERNS
+            )
+        except IncompleteSnapshotError as error:
+            # offline, and another program cached a part: what is needed may still be there, so look at the folder
+            folder = error.snapshot_path
+    if allow_pickle and not any(Path(folder).rglob("*.safetensors")):
+        return _snapshot(repository, revision, [*patterns, "pytorch_model*.bin"], allow_pickle=False)
+    return Path(folder)
+
+
+@contextlib.contextmanager
+def _hub_refusals(repository: str, revision: str | None) -> Iterator[None]:
+    """Turns the hub's many errors into refusals of one line."""
+    from huggingface_hub import constants, errors
+
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise SembridgeError(
+            f"{repository!r} is neither a folder nor mini/NAME nor a valid hub id; expected e.g. naver/splade-v3."
+        ) from error
+    except errors.GatedRepoError as error:
+        raise SembridgeError(
+            f"{repository} is gated on the hub; accept its conditions at {constants.ENDPOINT}/{repository}"
+            " and set HF_TOKEN (or run `hf auth login`)."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise SembridgeError(
+            f"{repository} has no revision {revision!r} on the hub; give a branch, tag or commit."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise SembridgeError(
+            f"{repository} is neither a folder here nor a repository on the hub; check the spelling,"
+            " and set HF_TOKEN if it is private."
+        ) from error
+    except errors.LocalEntryNotFoundError as error:
+        reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
+        raise SembridgeError(
+            f"{repository} is no folder here and not in the cache {constants.HF_HUB_CACHE}, and {reason};"
+            " give a folder, or connect once to download it."
+        ) from error
+    except Exception as error:  # the errors of httpx and of the file system have no common class
+        raise SembridgeError(f"{repository} cannot be downloaded: {one_line(error)}") from error
+
+
+def readme_path(name: str | Path) -> Path | None:
+    """The README.md of a folder, of mini/NAME or of a hub id's snapshot; None where there is none in reach."""
+    text = str(name)
+    if text.startswith("mini/") or Path(text).is_dir():
+        path = resolve(text) / "README.md"
+        return path if path.is_file() else None
+    if _looks_like_path(text):
+        return None
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+
+    with contextlib.suppress(HFValidationError):
+        cached = try_to_load_from_cache(text, "README.md")
+        if isinstance(cached, str):
+            return Path(cached)
+    try:
+        with _hub_refusals(text, None):
+            return Path(hf_hub_download(text, "README.md"))
+    except SembridgeError as error:
+        if not isinstance(error.__cause__, EntryNotFoundError):
+            logger.info("%s", error)
+        return None

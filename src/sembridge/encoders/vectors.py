@@ -1,0 +1,196 @@
+"""Sparse vectors: texts encoded to scipy CSR rows in bounded memory, and the FLOPS statistic of two sets of them."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, vstack
+
+from sembridge.errors import SembridgeError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+
+logger = logging.getLogger(__name__)
+
+Engine = Literal["stock", "fast", "fast-bf16"]
+Task = Literal["query", "document"]
+EncodeBatch = Callable[[list[str]], csr_array]
+
+_MAX_LOGIT_BYTES = 2**30  # of one batch's masked-language-model logits; pooling takes about twice that again
+_WINDOW_BATCHES = 8  # the fast engine tokenizes this many batches at a time and sorts them by their number of tokens
+
+
+def encode_corpus(
+    encoder: "SparseEncoder",
+    texts: Sequence[str],
+    *,
+    engine: Engine = "stock",
+    batch_size: int = 32,
+    max_active_dims: int | None = None,
+    progress: bool = False,
+) -> csr_array:
+    """(n_texts, n_dims) float32 document vectors, rows in the order of the texts.
+
+    `engine` "stock" is the encoder's own `encode_document`; "fast" gives the same vectors within 1e-4 in less time on a
+    CPU; "fast-bf16" computes in bfloat16, which moves nDCG@10 by less than .002 and pays where the processor multiplies
+    bfloat16 matrices. An encoder that the fast engines do not know goes through its own way, with a logged warning.
+    `batch_size` is an upper limit: a batch of long texts and a large vocabulary is cut to 1 GiB of logits.
+    `max_active_dims` keeps that many largest weights a text; None is the encoder's own setting.
+
+    Raises:
+        SembridgeError: no texts, a batch size below 1, an unknown engine, or weights that are not finite.
+    """
+    encode = TextEncoder(encoder, "document", engine, batch_size=batch_size, max_active_dims=max_active_dims)
+    return encode(texts, "Encoding documents" if progress else None)
+
+
+def encode_queries(
+    encoder: "SparseEncoder",
+    texts: Sequence[str],
+    *,
+    engine: Engine = "stock",
+    batch_size: int = 32,
+    max_active_dims: int | None = None,
+    progress: bool = False,
+) -> csr_array:
+    """(n_texts, n_dims) float32 query vectors; as `encode_corpus`, through the encoder's query side and prompt."""
+    encode = TextEncoder(encoder, "query", engine, batch_size=batch_size, max_active_dims=max_active_dims)
+    return encode(texts, "Encoding queries" if progress else None)
+
+
+class TextEncoder:
+    """One side of an encoder with an engine, prepared once for many calls; arguments as in `encode_corpus`.
+
+    Raises:
+        SembridgeError: a batch size below 1 or an unknown engine.
+    """
+
+    def __init__(
+        self,
+        encoder: "SparseEncoder",
+        task: Task,
+        engine: Engine = "stock",
+        *,
+        batch_size: int = 32,
+        max_active_dims: int | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise SembridgeError(f"batch_size is {batch_size}: expected 1 or more.")
+        if engine not in get_args(Engine):
+            raise SembridgeError(f"Engine {engine!r} is unknown; expected one of {', '.join(get_args(Engine))}.")
+        self._encoder, self._batch_size = encoder, batch_size
+        fast = None if engine == "stock" else _fast(encoder, task, engine, batch_size, max_active_dims)
+        self._encode_batch = fast or _stock(encoder, task, max_active_dims)
+        self._is_fast = fast is not None
+
+    def __call__(self, texts: Sequence[str], progress_label: str | None = None) -> csr_array:
+        """(n_texts, n_dims) float32 vectors, rows in the order of the texts.
+
+        Raises:
+            SembridgeError: no texts, or weights that are not finite.
+        """
+        if not texts:
+            raise SembridgeError("No texts to encode: give at least one.")
+        order = sorted(range(len(texts)), key=lambda position: -len(texts[position]))  # alike lengths: little padding
+        blocks = []
+        for batch in _with_progress(self._batches(texts, order), len(texts), progress_label):
+            batch_texts = [texts[position] for position in batch]
+            block = self._encode_batch(batch_texts)
+            _check_finite(block, batch_texts)
+            blocks.append(block)
+        return vstack(blocks, format="csr")[np.argsort(order)]
+
+    def _batches(self, texts: Sequence[str], order: list[int]) -> Iterator[list[int]]:
+        if not self._is_fast:
+            return _batches(self._encoder, texts, order, self._batch_size)
+        size = self._batch_size * _WINDOW_BATCHES
+        return (order[start : start + size] for start in range(0, len(order), size))
+
+
+def _stock(encoder: "SparseEncoder", task: Task, max_active_dims: int | None) -> EncodeBatch:
+    """The encoder's own way for queries or for documents."""
+    encode = encoder.encode_query if task == "query" else encoder.encode_document
+
+    def encode_batch(texts: list[str]) -> csr_array:
+        # Dense on the way: a batch becomes CSR in one pass, while torch would stack one sparse tensor a text.
+        vectors = encode(
+            texts,
+            batch_size=len(texts),
+            max_active_dims=max_active_dims,
+            convert_to_sparse_tensor=False,
+            save_to_cpu=True,
+            show_progress_bar=False,
+        )
+        return csr_array(vectors.float().numpy())
+
+    return encode_batch
+
+
+def _fast(
+    encoder: "SparseEncoder", task: Task, engine: Engine, batch_size: int, max_active_dims: int | None
+) -> EncodeBatch | None:
+    """The fast way, or None and a warning where there is none."""
+    from sembridge.encoders.fast_head import fast_encoder
+
+    try:
+        fast = fast_encoder(encoder, task, half=engine == "fast-bf16")
+    except SembridgeError as refusal:
+        logger.warning("Engine %s is not used for the %s texts: %s", engine, task, refusal)
+        return None
+    return lambda texts: fast.encode(texts, batch_size=batch_size, max_active_dims=max_active_dims)
+
+
+def flops(query_vectors: csr_array, document_vectors: csr_array) -> float:
+    """The FLOPS statistic: sum over dimensions of (share of queries) x (share of documents) that activate it.
+
+    It is `avg_flops` of sentence-transformers' SparseInformationRetrievalEvaluator, and the expected number of
+    multiplications to score one document for one query.
+    """
+    query_shares = active_counts(query_vectors) / query_vectors.shape[0]
+    document_shares = active_counts(document_vectors) / document_vectors.shape[0]
+    return float(query_shares @ document_shares)
+
+
+def active_counts(vectors: csr_array) -> NDArray[np.int64]:
+    """(n_dims,) the number of rows in which each dimension is active."""
+    return np.bincount(vectors.indices, minlength=vectors.shape[1])
+
+
+def _batches(encoder: "SparseEncoder", texts: Sequence[str], order: list[int], batch_size: int) -> Iterator[list[int]]:
+    """Positions in the given order, at most `batch_size` at a time and fewer where logits would pass the limit."""
+    n_dims = encoder.get_embedding_dimension() or 0
+    start = 0
+    while start < len(order):
+        longest = max(len(texts[position].encode()) for position in order[start : start + batch_size])
+        n_tokens = min(longest + 2, encoder.max_seq_length or longest + 2)  # no token is shorter than a byte
+        size = max(1, min(batch_size, _MAX_LOGIT_BYTES // max(1, 4 * n_dims * n_tokens)))
+        yield order[start : start + size]
+        start += size
+
+
+def _check_finite(block: csr_array, texts: list[str]) -> None:
+    broken = np.flatnonzero(~np.isfinite(block.data))
+    if len(broken):
+        row = int(np.searchsorted(block.indptr, broken[0], side="right")) - 1
+        raise SembridgeError(
+            f"The encoder gives weights that are not finite for the text {texts[row][:60]!r}: its parameters are "
+            "broken (diverged training, or half precision that overflows); take another checkpoint or float32."
+        )
+
+
+def _with_progress(batches: Iterable[list[int]], n_texts: int, label: str | None) -> Iterator[list[int]]:
+    """The batches, with a bar on stderr that counts texts where a label is given."""
+    if label is None:
+        yield from batches
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=n_texts)
+        for batch in batches:
+            yield batch
+            bar.advance(task, len(batch))

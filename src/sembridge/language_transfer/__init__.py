@@ -1,0 +1,1 @@
+"""The transfer itself: vocabularies matched, bridged and weighed, rows built, and the result explained."""

@@ -1,0 +1,191 @@
+"""New rows set to fire about as often as trained ones: their spread as a whole, and the bias of those that always fire.
+
+*Spread.* Sums and Gaussian draws of trained rows have other tails than trained rows, so a text has other active dims. A
+gain on their deviation from the mean row gives it about as many as a text has in the source encoder.
+
+*Biases.* A row that was drawn or combined may happen to lie along what all hidden states have in common. It then fires
+in text after text, says nothing about any of them, and every query reads its postings. Trained source rows do not: the
+regulariser saw to that. A bias of its own takes such a row back without touching what it means.
+
+Without any text of the target language, texts are made of tokens in random order: what fires in most of them fires
+whatever the text says.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sembridge.encoders.anatomy import decoder_biases, splade_route, vocabulary_matrices
+from sembridge.encoders.vectors import encode_corpus
+from sembridge.encoders.vocabulary import Vocabulary
+from sembridge.files.lines import spread_lines
+from sembridge.language_transfer.initialization.rows import Initialization
+from sembridge.language_transfer.recipe import TransferRecipe
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+
+logger = logging.getLogger(__name__)
+
+N_TEXTS = 64
+TOKENS_A_TEXT = 32
+N_TEXTS_FOR_GAIN = 16
+LEAST_GAIN, MOST_GAIN = 0.8, 1.25
+_USUAL_SLOPE = 4.0  # of the logarithm of active dims by gain, where the search begins
+_CHARACTERS_A_TEXT = 1000
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was changed in the rows after they were built.
+
+    Attributes:
+        gain: factor on the deviation of the new rows from the mean row.
+        n_lowered: dimensions whose decoder bias was lowered.
+    """
+
+    gain: float = 1.0
+    n_lowered: int = 0
+
+
+def calibrate(
+    transferred: "SparseEncoder",
+    encoder: "SparseEncoder",
+    source: Vocabulary,
+    target: Vocabulary,
+    rows: Initialization,
+    recipe: TransferRecipe,
+) -> Calibration:
+    """Changes the new rows of `transferred`, which `rows` built from those of `encoder`, as the recipe asks.
+
+    Raises:
+        SembridgeError: the recipe's target text is missing, damaged, or not UTF-8.
+    """
+    gain, n_lowered = 1.0, 0
+    if recipe.match_activity:
+        gain = _match_source(transferred, encoder, source, target, rows)
+    if recipe.firing_cap < 1:
+        n_lowered = lower_biases(transferred, rows.new_ids(), _texts(target, recipe), most=recipe.firing_cap)
+    return Calibration(gain, n_lowered)
+
+
+def _match_source(
+    transferred: "SparseEncoder",
+    encoder: "SparseEncoder",
+    source: Vocabulary,
+    target: Vocabulary,
+    rows: Initialization,
+) -> float:
+    """Random target tokens get as many active dims as random source tokens have in the source encoder."""
+    source_texts, target_texts = (random_texts(vocabulary)[:N_TEXTS_FOR_GAIN] for vocabulary in (source, target))
+    if not source_texts or not target_texts:
+        return 1.0
+    ids = torch.from_numpy(rows.statistics_ids)
+    centres = [matrix.detach()[ids].float().mean(0).cpu() for matrix in vocabulary_matrices(encoder)]
+    wanted = active_dims(encoder, source_texts)
+    return match_activity(transferred, rows.new_ids(), centres, target_texts, wanted=wanted)
+
+
+def _texts(target: Vocabulary, recipe: TransferRecipe) -> list[str]:
+    """Passages spread over the target text, where the recipe names one, else random tokens."""
+    if recipe.target_text is None:
+        return random_texts(target)
+    return spread_lines(recipe.file("target_text"), N_TEXTS)
+
+
+def random_texts(vocabulary: Vocabulary) -> list[str]:
+    """Texts of tokens drawn alike from the whole vocabulary; the same for any order of it, none for an empty one."""
+    words = sorted(vocabulary.texts[i] for i in vocabulary.text_ids)
+    if not words:
+        return []
+    drawn = np.random.default_rng(0).integers(0, len(words), (N_TEXTS, TOKENS_A_TEXT))
+    return [" ".join(words[i] for i in row) for row in drawn.tolist()]
+
+
+def active_dims(encoder: "SparseEncoder", texts: Sequence[str]) -> float:
+    """Active dims of a document, the mean over `texts`."""
+    return float(encode_corpus(encoder, texts, engine="fast").nnz / len(texts))
+
+
+@torch.no_grad()
+def spread_rows(encoder: "SparseEncoder", token_ids: np.ndarray, centres: Sequence[Tensor], factor: float) -> None:
+    """Multiplies the deviation of the rows `token_ids` from `centres` by `factor`, in place, in every matrix.
+
+    Args:
+        centres: (d,) float32, one for each of `surgery.vocabulary_matrices`.
+    """
+    places = torch.from_numpy(token_ids)
+    for matrix, centre in zip(vocabulary_matrices(encoder), centres, strict=True):
+        around = centre.to(matrix.device)
+        matrix[places] = (around + factor * (matrix[places].float() - around)).to(matrix.dtype)
+
+
+def match_activity(
+    encoder: "SparseEncoder",
+    token_ids: np.ndarray,
+    centres: Sequence[Tensor],
+    texts: Sequence[str],
+    *,
+    wanted: float,
+) -> float:
+    """The factor by which the rows `token_ids` were spread so that `texts` have about `wanted` active dims.
+
+    Changes `encoder` in place, as `spread_rows`.
+    """
+    current = 1.0
+
+    def dims_of(gain: float) -> float:
+        nonlocal current
+        if gain != current:
+            spread_rows(encoder, token_ids, centres, gain / current)
+        current = gain
+        return active_dims(encoder, texts)
+
+    gain = matching_gain(dims_of, wanted)
+    spread_rows(encoder, token_ids, centres, gain / current)
+    return gain
+
+
+def matching_gain(dims_of: Callable[[float], float], wanted: float) -> float:
+    """The gain, within 0.8 and 1.25, for which `dims_of(gain)` active dims are about `wanted`, after two looks.
+
+    The logarithm of the active dims rises about evenly with the gain.
+    """
+    at_one, goal = np.log(max(dims_of(1.0), 1.0)), np.log(max(wanted, 1.0))
+    first = float(np.clip(1 + (goal - at_one) / _USUAL_SLOPE, LEAST_GAIN, MOST_GAIN))
+    if abs(first - 1) < 0.01:
+        return first
+    slope = (np.log(max(dims_of(first), 1.0)) - at_one) / (first - 1)
+    return float(np.clip(1 + (goal - at_one) / slope, LEAST_GAIN, MOST_GAIN)) if slope > 1 else first
+
+
+@torch.no_grad()
+def lower_biases(encoder: "SparseEncoder", token_ids: np.ndarray, texts: Sequence[str], *, most: float) -> int:
+    """How many of the dimensions `token_ids` fired in more than the share `most` of the texts.
+
+    Changes `encoder` in place: the decoder bias of each of them falls by its logit in the first text that is one too
+    many, so that it fires in the share `most` of these texts. Nothing happens to an encoder without decoder bias, or
+    whose pooling is not the maximum over a text's tokens.
+    """
+    pooling = splade_route(encoder, "document").pooling
+    biases = decoder_biases(encoder)
+    if not biases or pooling.pooling_strategy != "max" or not len(texts) or not len(token_ids):
+        logger.info("Biases are left as they are: no decoder bias, no maximum pooling, or no texts or new tokens")
+        return 0
+    vectors = encode_corpus(encoder, [text[:_CHARACTERS_A_TEXT] for text in texts], engine="fast").tocsc()
+    falls = np.zeros(vectors.shape[1], np.float32)
+    n_kept = int(most * len(texts))
+    for token_id in token_ids.tolist():
+        fired = vectors.data[vectors.indptr[token_id] : vectors.indptr[token_id + 1]]
+        if len(fired) > n_kept:
+            falls[token_id] = np.partition(fired, len(fired) - n_kept - 1)[len(fired) - n_kept - 1]
+    for _ in range(2 if pooling.activation_function == "log1p_relu" else 1):
+        falls = np.expm1(falls)
+    for bias in biases:
+        bias.sub_(torch.from_numpy(falls).to(bias))
+    return int((falls > 0).sum())

@@ -1,0 +1,127 @@
+"""Why a transferred encoder does what it does: the English tokens behind target tokens, texts and matches."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sembridge.encoders.loading import load_encoder
+from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
+from sembridge.errors import SembridgeError
+from sembridge.language_transfer.alignment import Alignment, SourcePart
+from sembridge.language_transfer.initialization.rows import RowKind
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+
+
+@dataclass(frozen=True)
+class TokenExplanation:
+    """A target token and the source tokens its row was made of.
+
+    `confidence` says how far they were trusted, within [0, 1]; None where there was nothing to trust.
+    """
+
+    token_id: int
+    token: str
+    text: str
+    kind: str
+    parts: list[SourcePart]
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A dimension of a text's vector: its value and the token it stands for."""
+
+    value: float
+    token: TokenExplanation
+
+
+@dataclass(frozen=True)
+class SharedDimension:
+    """A dimension that a query and a document both have; its share of the score is the product of the values."""
+
+    query_value: float
+    document_value: float
+    token: TokenExplanation
+
+    @property
+    def product(self) -> float:
+        return self.query_value * self.document_value
+
+
+class Explainer:
+    """A transferred encoder, its vocabulary and its alignment, loaded once for many questions."""
+
+    def __init__(self, encoder: "SparseEncoder", alignment: Alignment) -> None:
+        self.encoder = encoder
+        self.alignment = alignment
+        self.vocabulary: Vocabulary = read_vocabulary(encoder.tokenizer, n_rows=alignment.weights.n_rows)
+        self._ids: dict[str, list[int]] = {}
+        for token_id, (token, text) in enumerate(zip(self.vocabulary.tokens, self.vocabulary.texts, strict=True)):
+            for spelling in {token, text} - {""}:
+                self._ids.setdefault(spelling, []).append(token_id)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "cpu") -> "Explainer":
+        """The explainer of a folder that `sembridge transfer` wrote.
+
+        Raises:
+            SembridgeError: the folder is not such a one, or its parts do not belong together.
+        """
+        alignment = Alignment.load(Path(folder))
+        encoder = load_encoder(folder, device=device)
+        n_dimensions = encoder.get_embedding_dimension()
+        if n_dimensions != alignment.weights.n_rows:
+            raise SembridgeError(
+                f"{folder}: the encoder has {n_dimensions:,} dimensions but the alignment {alignment.weights.n_rows:,} "
+                "rows; they come from different transfers. Run the transfer again."
+            )
+        return cls(encoder, alignment)
+
+    def token_ids(self, spelling: str) -> list[int]:
+        """Ids of the tokens with this raw spelling or readable text, ascending; none if it is no single token."""
+        return self._ids.get(spelling, [])
+
+    def token(self, token_id: int) -> TokenExplanation:
+        return TokenExplanation(
+            token_id,
+            self.vocabulary.tokens[token_id],
+            self.vocabulary.texts[token_id],
+            RowKind(int(self.alignment.kinds[token_id])).name.lower(),
+            self.alignment.parts(token_id),
+            self._confidence(token_id),
+        )
+
+    def _confidence(self, token_id: int) -> float | None:
+        if self.alignment.confidence is None:
+            return None
+        confidence = float(self.alignment.confidence[token_id])
+        return None if math.isnan(confidence) else round(confidence, 4)
+
+    def text(self, text: str, *, top: int = 20, query: bool = False) -> list[Dimension]:
+        """The strongest dimensions of a text, as a document or as a query, strongest first."""
+        vector = self._vector(text, query=query)
+        order = np.argsort(-vector, kind="stable")[:top]
+        return [Dimension(float(vector[i]), self.token(int(i))) for i in order if vector[i] > 0]
+
+    def match(self, query: str, document: str, *, top: int = 20) -> list[SharedDimension]:
+        """The dimensions that a query and a document share, by their part of the score."""
+        of_query, of_document = self._vector(query, query=True), self._vector(document, query=False)
+        order = np.argsort(-(of_query * of_document), kind="stable")[:top]
+        return [
+            SharedDimension(float(of_query[i]), float(of_document[i]), self.token(int(i)))
+            for i in order
+            if of_query[i] * of_document[i] > 0
+        ]
+
+    @torch.no_grad()
+    def _vector(self, text: str, *, query: bool) -> np.ndarray:
+        encode = self.encoder.encode_query if query else self.encoder.encode_document
+        vector = encode([text], convert_to_sparse_tensor=False, show_progress_bar=False)
+        dense: np.ndarray = vector[0].float().cpu().numpy()
+        return dense

@@ -1,0 +1,54 @@
+"""OFA rows: source subwords near in a space of multilingual word vectors (Liu et al. 2024).
+
+The vector of a subword is the mean of the vectors of the words whose tokenisation contains it; w[t, :] = softmax over
+the ten nearest source subwords at temperature 0.1 ("OFA: A Framework of Initializing Unseen Subword Embeddings for
+Efficient Large-scale Multilingual Continued Pretraining", section 3.2). OFA's factorisation of the source matrix is
+left out: it makes another model, not other rows.
+"""
+
+import numpy as np
+
+from sembridge.encoders.vocabulary import Vocabulary
+from sembridge.errors import SembridgeError
+from sembridge.language_transfer.entmax import TopKSoftmax
+from sembridge.language_transfer.initialization.rows import PlacedTokens
+from sembridge.language_transfer.initialization.word_vectors import Tokenizers, read_word_vectors, subword_vectors
+from sembridge.language_transfer.overlap import Overlap
+from sembridge.language_transfer.recipe import TransferRecipe
+
+
+def place_tokens(
+    source: Vocabulary,
+    target: Vocabulary,
+    overlap: Overlap,
+    recipe: TransferRecipe,
+    tokenizers: Tokenizers,
+    *,
+    progress: bool = False,
+) -> PlacedTokens:
+    """Subwords of both vocabularies by the multilingual words that contain them.
+
+    A second file, `source_word_vectors`, holds the source subwords' words in the same space.
+
+    Raises:
+        SembridgeError: a file is no word2vec file, the widths differ, or gensim is not installed.
+    """
+    words = source_words = read_word_vectors(recipe.file("word_vectors"))
+    if recipe.source_word_vectors is not None:
+        source_words = read_word_vectors(recipe.file("source_word_vectors"))
+    if source_words.dim != words.dim:
+        raise SembridgeError(
+            f"{recipe.word_vectors} has vectors of width {words.dim}, {recipe.source_word_vectors} of width "
+            f"{source_words.dim}; ofa needs both in one space."
+        )
+    new_ids = np.setdiff1d(target.text_ids, overlap.target_ids)
+    return PlacedTokens(
+        target_ids=new_ids,
+        target_vectors=subword_vectors(tokenizers.target, words, n_tokens=len(target), progress=progress)[new_ids],
+        source_ids=source.text_ids,
+        source_vectors=subword_vectors(tokenizers.source, source_words, n_tokens=len(source), progress=progress)[
+            source.text_ids
+        ],
+        source_names=[source.tokens[i] for i in source.text_ids],
+        rule=TopKSoftmax(recipe.top_k, recipe.temperature),
+    )

@@ -1,0 +1,164 @@
+"""What a transfer would find, before it is made: overlap, how the tokenizer cuts a text, memory and time."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sembridge.encoders.scripts import script_of, token_script
+from sembridge.encoders.vocabulary import TokenKind, Vocabulary
+from sembridge.errors import SembridgeError
+from sembridge.language_transfer.assembly import Vocabularies
+from sembridge.language_transfer.initialization.sembridge import candidate_ids
+from sembridge.language_transfer.recipe import TransferRecipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+DEFAULT_BRIDGE_WIDTH = 1024  # bge-m3's
+
+
+@dataclass(frozen=True)
+class TextStatistics:
+    """How a tokenizer cuts a text.
+
+    Attributes:
+        words: between white space.
+        fertility: tokens a word.
+        tokens_per_character: for scripts without spaces the figure to compare.
+        unknown_rate: share of tokens that are the unknown token.
+        byte_rate: share of tokens that are fragments of characters.
+        scripts: share of the text's letters by script.
+    """
+
+    words: int
+    fertility: float
+    tokens_per_character: float
+    unknown_rate: float
+    byte_rate: float
+    scripts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the initialisation will need; without the bridge's own encoding, which depends on the bridge.
+
+    A method without a bridge encodes nothing and multiplies nothing.
+
+    Attributes:
+        texts_to_encode: distinct texts the bridge must encode.
+        similarity_gflop: size of the matrix product of target and source vectors.
+        seconds: of that product at the speed measured on this machine just now.
+        memory_mb: vectors, one block of similarities and two copies of the vocabulary's rows.
+    """
+
+    texts_to_encode: int
+    similarity_gflop: float
+    seconds: float
+    memory_mb: float
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The whole of `sembridge inspect`."""
+
+    n_source: int
+    n_target: int
+    overlap: dict[str, int]
+    scripts: dict[str, int]
+    text: TextStatistics | None
+    estimate: Estimate
+
+
+def inspect_transfer(
+    vocabularies: Vocabularies,
+    target_tokenizer: "PreTrainedTokenizerBase",
+    recipe: TransferRecipe,
+    *,
+    hidden_size: int,
+    text: str | None = None,
+    bridge_width: int = DEFAULT_BRIDGE_WIDTH,
+) -> Inspection:
+    """What a transfer would find; nothing is encoded and nothing written."""
+    return Inspection(
+        n_source=len(vocabularies.source),
+        n_target=len(vocabularies.target),
+        overlap=vocabularies.counts(),
+        scripts=_token_scripts(vocabularies.target),
+        text=None if text is None else text_statistics(target_tokenizer, vocabularies.target, text),
+        estimate=estimate(vocabularies, recipe, hidden_size=hidden_size, bridge_width=bridge_width),
+    )
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a UTF-8 file, for `text_statistics`.
+
+    Raises:
+        SembridgeError: it cannot be read, is not UTF-8, or holds nothing but white space.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SembridgeError(f"Text file {path} cannot be read: {error.strerror}. Give a UTF-8 text file.") from None
+    except UnicodeDecodeError as error:
+        raise SembridgeError(f"Text file {path} is not UTF-8 (byte {error.start}); convert it first.") from None
+    if not text.strip():
+        raise SembridgeError(f"Text file {path} is empty; expected some text of the target language.")
+    return text
+
+
+def text_statistics(tokenizer: "PreTrainedTokenizerBase", vocabulary: Vocabulary, text: str) -> TextStatistics:
+    """Fertility, unknown rate and scripts of `text` under `tokenizer`."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    encodings = tokenizer(lines, add_special_tokens=False)["input_ids"]
+    ids = [token_id for encoding in encodings for token_id in encoding]
+    counts = Counter(ids)
+    n_words = sum(len(line.split()) for line in lines)
+    n_characters = sum(not character.isspace() for line in lines for character in line)
+    n_bytes = sum(count for i, count in counts.items() if vocabulary.kinds[i] == TokenKind.BYTES)
+    letters = Counter(script_of(c).lower() for line in lines for c in line if c.isalpha())
+    return TextStatistics(
+        words=n_words,
+        fertility=round(len(ids) / max(n_words, 1), 3),
+        tokens_per_character=round(len(ids) / max(n_characters, 1), 3),
+        unknown_rate=round(counts[vocabulary.roles.get("unk", -1)] / max(len(ids), 1), 4),
+        byte_rate=round(n_bytes / max(len(ids), 1), 4),
+        scripts={script: round(n / letters.total(), 4) for script, n in letters.most_common(8)},
+    )
+
+
+def estimate(vocabularies: Vocabularies, recipe: TransferRecipe, *, hidden_size: int, bridge_width: int) -> Estimate:
+    """Memory and time of the initialisation, from sizes and a short measurement of this machine."""
+    source, target = vocabularies.source, vocabularies.target
+    row_floats = 2 * (len(source) + len(target)) * hidden_size
+    if recipe.method != "sembridge":
+        return Estimate(texts_to_encode=0, similarity_gflop=0.0, seconds=0.0, memory_mb=round(row_floats * 4 / 2**20))
+    candidates = candidate_ids(source, recipe.candidates)
+    combined = np.setdiff1d(target.text_ids, vocabularies.overlap.target_ids)
+    gflop = 2 * len(candidates) * len(combined) * bridge_width / 1e9
+    passes = 2 if recipe.hub_neighbours else 1
+    vector_floats = 2 * (len(candidates) + len(combined)) * bridge_width
+    return Estimate(
+        texts_to_encode=len({source.texts[i] for i in candidates} | {target.texts[i] for i in combined}),
+        similarity_gflop=round(gflop, 1),
+        seconds=round(passes * gflop / _gflop_per_second(), 1),
+        memory_mb=round((vector_floats + row_floats) * 4 / 2**20 + recipe.memory_budget_mb),
+    )
+
+
+def _gflop_per_second(size: int = 1024) -> float:
+    """Measured on one product, about 0.05 s: a first one warms the library up."""
+    matrix = torch.ones(size, size)
+    matrix @ matrix
+    start = time.perf_counter()
+    matrix @ matrix
+    return 2 * size**3 / 1e9 / max(time.perf_counter() - start, 1e-9)
+
+
+def _token_scripts(vocabulary: Vocabulary) -> dict[str, int]:
+    """Target tokens by the script of their first letter; `other` holds digits, punctuation and bytes."""
+    return dict(Counter(map(token_script, vocabulary.texts)).most_common())

@@ -1,1 +1,0 @@
-"""The bundled small models, target tokenizers and FAQ data: package data, read through `sembridge.loading`."""

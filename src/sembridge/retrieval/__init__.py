@@ -1,0 +1,1 @@
+"""Retrieval: data, runs, measures, and what they say of a system."""

@@ -1,0 +1,294 @@
+"""Several systems on the same retrieval data: encoders, the reference rows beside them, and what differs.
+
+Reference rows answer three questions of a deployment: is plain BM25 as good (over the encoder's own tokens, over
+words), what did the transfer bring (the untouched English encoder), and what do BM25 and the encoder find together
+(reciprocal rank fusion)?
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sembridge.encoders.vectors import Engine
+from sembridge.errors import SembridgeError
+from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.evaluation import Evaluation, Settings, evaluate, evaluate_bm25, evaluate_run
+from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K
+from sembridge.retrieval.runs import Run, hybrid, write_run
+from sembridge.retrieval.significance import Comparison, QueryChange, compare_all, holm
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+
+Kind = Literal["encoder", "bm25", "english", "hybrid"]
+
+BM25_TOKENS, BM25_WORDS, ENGLISH, HYBRID = "bm25-tokens", "bm25-words", "english", "hybrid-"
+SIGNIFICANT = 0.05
+N_SHIFTS = 5
+START_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How every encoder is evaluated; the arguments of `evaluate`."""
+
+    measures: tuple[str, ...] = DEFAULT_MEASURES
+    top_k: int = DEFAULT_TOP_K
+    batch_size: int = 32
+    max_active_dims: int | None = None
+    engine: Engine = "stock"
+    cache_folder: Path | None = None
+    progress: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class SystemRow:
+    """One row of the table; `evaluation.run` is empty, runs are as large as the corpus is deep."""
+
+    name: str
+    kind: Kind
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class QueryShift:
+    """A query that a system answers better or worse than the baseline, with the start of its most relevant document."""
+
+    query_id: str
+    query: str
+    baseline: float
+    system: float
+    document_id: str
+    document_start: str
+
+    @property
+    def difference(self) -> float:
+        return self.system - self.baseline
+
+
+@dataclass(frozen=True)
+class SystemComparison:
+    """A system against the baseline on one measure, and the queries it gains and loses most on, largest first.
+
+    `result.p_holm` is corrected over all comparisons of the same call, those on other data included.
+    """
+
+    system: str
+    baseline: str
+    result: Comparison
+    gains: tuple[QueryShift, ...]
+    losses: tuple[QueryShift, ...]
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "no difference shown"]:
+        """What the corrected p-value allows to say at the level of .05."""
+        if self.result.p_holm >= SIGNIFICANT:
+            return "no difference shown"
+        return "better" if self.result.difference > 0 else "worse"
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields as JSON-able values."""
+        result = {name: value for name, value in asdict(self.result).items() if name != "largest_changes"}
+        shifts = {"largest_gains": [asdict(s) for s in self.gains], "largest_losses": [asdict(s) for s in self.losses]}
+        return {"system": self.system, "baseline": self.baseline, **result, "verdict": self.verdict, **shifts}
+
+
+@dataclass(frozen=True, eq=False)
+class DataReport:
+    """Everything said about one retrieval data set: rows, and the comparisons with the baseline row."""
+
+    data: str
+    language: str | None
+    n_queries: int
+    n_documents: int
+    rows: tuple[SystemRow, ...]
+    baseline: str | None
+    comparisons: tuple[SystemComparison, ...]
+    run_files: Mapping[str, Path] = field(default_factory=dict)
+
+    def to_dict(self, *, per_query: bool = False) -> dict[str, object]:
+        """The report as JSON-able values; see docs/evaluate.md."""
+        return {
+            "data": self.data,
+            "language": self.language,
+            "n_queries": self.n_queries,
+            "n_documents": self.n_documents,
+            "baseline": self.baseline,
+            "systems": [self._system_dict(row, per_query=per_query) for row in self.rows],
+            "comparisons": [comparison.to_dict() for comparison in self.comparisons],
+        }
+
+    def _system_dict(self, row: SystemRow, *, per_query: bool) -> dict[str, object]:
+        said_above = {"data", "language", "n_queries", "n_documents"}
+        figures = row.evaluation.to_dict(per_query=per_query)
+        run_file = self.run_files.get(row.name)
+        return {
+            "system": row.name,
+            "kind": row.kind,
+            **{name: value for name, value in figures.items() if name not in said_above | {"system"}},
+            "run": None if run_file is None else str(run_file),
+        }
+
+
+def compare_systems(
+    encoders: "Mapping[str, SparseEncoder]",
+    data_sets: Sequence[RetrievalData],
+    settings: EvaluationSettings | None = None,
+    *,
+    english: "SparseEncoder | None" = None,
+    references: bool = True,
+    baseline: str | None = None,
+    run_files: Mapping[str, Mapping[str, Path]] | None = None,
+) -> list[DataReport]:
+    """The reports of all encoders on all data sets.
+
+    The baseline is the first of several encoders, or `bm25-tokens` for one. Tested against it are the other encoders
+    and, where it is a BM25 row, their fusions with BM25: paired permutation tests, Holm-corrected over all of them.
+
+    Args:
+        encoders: name of the row -> encoder; the first one's tokenizer makes the terms of `bm25-tokens`.
+        english: the untouched source encoder, for a row of its own.
+        references: the rows of BM25 and of fusions, and `english`.
+        baseline: the row to test against.
+        run_files: data set name -> encoder's name -> file for its run.
+
+    Raises:
+        SembridgeError: a baseline that is no row, data sets of the same name, and what `evaluate` refuses.
+    """
+    settings = settings or EvaluationSettings()
+    english = english if references else None
+    baseline = baseline_row(list(encoders), baseline, english=english is not None, references=references)
+    _refuse_repetition([data.name for data in data_sets])
+    reports = []
+    for data in data_sets:
+        files = (run_files or {}).get(data.name, {})
+        rows = tuple(_rows(encoders, data, settings, english, files, references=references))
+        reports.append(_report(data, rows, baseline, files))
+    return list(_corrected_together(reports))
+
+
+def baseline_row(encoders: Sequence[str], asked_for: str | None, *, english: bool, references: bool) -> str | None:
+    """The row that others are tested against: the one asked for, the first of several encoders, or `bm25-tokens`.
+
+    None where there is nothing to test against.
+
+    Raises:
+        SembridgeError: no row has that name, or two rows have the same.
+    """
+    bm25 = [BM25_TOKENS, BM25_WORDS] if references else []
+    hybrids = [HYBRID + name for name in encoders] if references else []
+    names = [*encoders, *bm25, *([ENGLISH] if english else []), *hybrids]
+    _refuse_repetition(names)
+    if asked_for is not None and asked_for not in names:
+        raise SembridgeError(f"Baseline {asked_for!r} is no row of the table; expected one of {', '.join(names)}.")
+    default = encoders[0] if len(encoders) > 1 else BM25_TOKENS if references else None
+    return asked_for or default
+
+
+def _refuse_repetition(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise SembridgeError(f"{name} was given twice; give every encoder and data set once, each with its name.")
+
+
+def _rows(
+    encoders: "Mapping[str, SparseEncoder]",
+    data: RetrievalData,
+    settings: EvaluationSettings,
+    english: "SparseEncoder | None",
+    run_files: Mapping[str, Path],
+    *,
+    references: bool,
+) -> Iterator[SystemRow]:
+    """Encoders, BM25 twice, English, fusions."""
+    bm25 = partial(evaluate_bm25, data, measures=settings.measures, top_k=settings.top_k)
+    by_tokens = bm25(next(iter(encoders.values())).tokenizer) if references else None
+    fusions = []
+    for name, encoder in encoders.items():
+        evaluation = evaluate(encoder, data, **vars(settings))
+        if name in run_files:
+            write_run(evaluation.run, run_files[name], system=name)
+        if by_tokens is not None:
+            fusions.append(_fusion(name, by_tokens.run, evaluation.run, data, settings))
+        yield _row(name, "encoder", evaluation)
+    if by_tokens is not None:
+        yield _row(BM25_TOKENS, "bm25", by_tokens)
+        yield _row(BM25_WORDS, "bm25", bm25())
+    if english is not None:
+        yield _row(ENGLISH, "english", evaluate(english, data, **vars(settings)))
+    yield from fusions
+
+
+def _row(name: str, kind: Kind, evaluation: Evaluation) -> SystemRow:
+    return SystemRow(name, kind, replace(evaluation, run={}))
+
+
+def _fusion(name: str, lexical: Run, sparse: Run, data: RetrievalData, settings: EvaluationSettings) -> SystemRow:
+    run = hybrid([lexical, sparse], top_k=settings.top_k)
+    how: Settings = {"fusion": "reciprocal rank, k 60", "of": f"{BM25_TOKENS} and {name}", "top_k": settings.top_k}
+    evaluation = evaluate_run(run, data, measures=settings.measures, system="hybrid", settings=how)
+    return _row(HYBRID + name, "hybrid", evaluation)
+
+
+def _report(
+    data: RetrievalData, rows: tuple[SystemRow, ...], baseline: str | None, run_files: Mapping[str, Path]
+) -> DataReport:
+    by_name = {row.name: row for row in rows}
+    comparisons: list[SystemComparison] = []
+    if baseline is not None:
+        lexical = by_name[baseline].kind == "bm25"
+        tested = [row for row in rows if row.kind == "encoder" or (row.kind == "hybrid" and lexical)]
+        compared = compare_all(
+            by_name[baseline].evaluation.per_query,
+            {row.name: row.evaluation.per_query for row in tested if row.name != baseline},
+            n_changes=len(data.queries),
+        )
+        for name, by_measure in compared.items():
+            comparisons += [_comparison(name, baseline, result, data) for result in by_measure.values()]
+    return DataReport(
+        data=data.name,
+        language=data.language,
+        n_queries=len(data.queries),
+        n_documents=len(data.corpus),
+        rows=rows,
+        baseline=baseline,
+        comparisons=tuple(comparisons),
+        run_files=run_files,
+    )
+
+
+def _comparison(system: str, baseline: str, result: Comparison, data: RetrievalData) -> SystemComparison:
+    better = [change for change in result.largest_changes if change.system > change.baseline]
+    worse = [change for change in result.largest_changes if change.system < change.baseline]
+    return SystemComparison(
+        system=system,
+        baseline=baseline,
+        result=replace(result, largest_changes=()),
+        gains=tuple(_shift(change, data) for change in better[:N_SHIFTS]),
+        losses=tuple(_shift(change, data) for change in worse[:N_SHIFTS]),
+    )
+
+
+def _shift(change: QueryChange, data: RetrievalData) -> QueryShift:
+    judged = data.qrels[change.query_id]
+    best = min(judged, key=lambda document_id: (-judged[document_id], document_id))
+    return QueryShift(
+        query_id=change.query_id,
+        query=data.queries[change.query_id],
+        baseline=change.baseline,
+        system=change.system,
+        document_id=best,
+        document_start=data.corpus[best][:START_CHARACTERS],
+    )
+
+
+def _corrected_together(reports: Sequence[DataReport]) -> Iterator[DataReport]:
+    """The reports with p-values corrected over the comparisons of all of them."""
+    p_values = iter(holm([found.result.p_permutation for report in reports for found in report.comparisons]))
+    for report in reports:
+        comparisons = tuple(
+            replace(found, result=replace(found.result, p_holm=next(p_values))) for found in report.comparisons
+        )
+        yield replace(report, comparisons=comparisons)

@@ -1,0 +1,168 @@
+"""What a command line asks to be evaluated: which words are encoders, data and measures, and what goes with them."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sembridge.encoders.loading import mini_folder, resolve
+from sembridge.errors import SembridgeError
+from sembridge.files.atomic import check_output_file
+from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K, depth, is_measure
+
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """The words of a command line by what they are.
+
+    Attributes:
+        encoders: name in tables -> as given.
+        data: as given.
+        measures: in ir-measures notation, known to exist.
+        top_k: deep enough for every measure.
+    """
+
+    encoders: dict[str, str]
+    data: tuple[str, ...]
+    measures: tuple[str, ...]
+    top_k: int
+
+
+@dataclass(frozen=True)
+class EnglishEncoder:
+    """The untouched source encoder to evaluate beside a transferred one; without a name, `why_not` says the reason."""
+
+    name: str | None
+    folder: str | Path | None = None
+    why_not: str | None = None
+
+
+def plan_evaluation(
+    words: Sequence[str], *, data: Sequence[str] = (), measures: Sequence[str] = (), top_k: int = DEFAULT_TOP_K
+) -> EvaluationPlan:
+    """The plan behind the words `ENCODER... DATA... [MEASURE...]`; with `data` given all but measures are encoders.
+
+    Measures stand last and are told by their form (`nDCG@10`, or a name that ir-measures knows, and no folder). Data
+    stand before them: every word that leads to retrieval data, or else the last word, whatever it leads to.
+
+    Raises:
+        SembridgeError: no encoder or no data, something named twice, or an unknown measure.
+    """
+    rest, named_measures = _split_off(list(words), _looks_like_measure)
+    rest, named_data = (rest, []) if data else _split_off(rest, _is_data)
+    if not data and not named_data:
+        rest, named_data = rest[:-1], rest[-1:]
+    all_data = [*named_data, *data]
+    if not rest or not all_data:
+        raise SembridgeError(
+            f"{' '.join(words)}: expected one encoder or more and then the data, "
+            "such as `sembridge evaluate splade-ko mini/faq-ko`, or data by --data."
+        )
+    _refuse_repetition("Encoder", rest)
+    _refuse_repetition("Data", all_data)
+    chosen = tuple(dict.fromkeys([*named_measures, *measures])) or DEFAULT_MEASURES
+    return EvaluationPlan(
+        encoders=dict(zip(_table_names(rest), rest, strict=True)),
+        data=tuple(all_data),
+        measures=chosen,
+        top_k=max(top_k, depth(chosen)),
+    )
+
+
+def english_encoder(encoders: Sequence[str], *, asked_for: str | None = None) -> EnglishEncoder:
+    """The untouched encoder: the one asked for, else the source of the first transferred encoder, if it lies here.
+
+    `report.json` beside a transferred encoder names its source. Nothing is downloaded for a row nobody asked for.
+    """
+    if asked_for is not None:
+        return EnglishEncoder(asked_for, asked_for)
+    source = next(filter(None, (_source_of(resolve(name)) for name in encoders)), None)
+    if source is None:
+        return EnglishEncoder(None, why_not="no report.json beside an encoder names the source encoder")
+    if source in encoders:
+        return EnglishEncoder(None)  # it has a row already
+    folder = _local_folder(source)
+    if folder is None:
+        return EnglishEncoder(None, why_not=f"the source encoder {source} is not on this machine")
+    return EnglishEncoder(source, folder)
+
+
+def run_files(path: Path | None, encoders: Sequence[str], data: Sequence[str]) -> dict[str, dict[str, Path]]:
+    """Data set -> encoder -> file for its run, every place checked: `path` itself for one encoder on one data set.
+
+    For several, what differs goes between stem and suffix: run.trec, run.splade-ko.trec, run.splade-ko.faq-ko.trec.
+
+    Raises:
+        SembridgeError: a place that cannot be written.
+    """
+    if path is None:
+        return {}
+    files: dict[str, dict[str, Path]] = {}
+    for data_name in data:
+        for encoder in encoders:
+            parts = [*([encoder] if len(encoders) > 1 else []), *([data_name] if len(data) > 1 else [])]
+            middle = "".join("." + "".join(c if c.isalnum() or c in "-_" else "-" for c in part) for part in parts)
+            place = path.with_name(f"{path.stem}{middle}{path.suffix}") if middle else path
+            check_output_file(place)
+            files.setdefault(data_name, {})[encoder] = place
+    _refuse_repetition("Run file", [str(place) for places in files.values() for place in places.values()])
+    return files
+
+
+def _split_off(words: list[str], belongs: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    """The words before, and those at the end that belong together; the first word always stays before."""
+    end = len(words)
+    while end > 1 and belongs(words[end - 1]):
+        end -= 1
+    return words[:end], words[end:]
+
+
+def _looks_like_measure(word: str) -> bool:
+    return "/" not in word and not Path(word).exists() and ("@" in word or is_measure(word))
+
+
+def _is_data(word: str) -> bool:
+    if word.startswith("mteb:"):
+        return True
+    try:
+        folder = mini_folder(word) if word.startswith("mini/") else Path(word)
+    except SembridgeError:
+        return False
+    return any(folder.glob("corpus.*"))
+
+
+def _table_names(encoders: Sequence[str]) -> list[str]:
+    """The last part of a folder or hub id, where that is enough to tell all apart."""
+    short = [Path(given).resolve().name if Path(given).is_dir() else given.rpartition("/")[2] for given in encoders]
+    return short if len(set(short)) == len(short) else list(encoders)
+
+
+def _refuse_repetition(what: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise SembridgeError(f"{what} {name} was given twice; give it once.")
+
+
+def _source_of(folder: Path) -> str | None:
+    try:
+        report: object = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    source = report.get("source_encoder") if isinstance(report, Mapping) else None
+    return source if isinstance(source, str) and source else None
+
+
+def _local_folder(name: str) -> str | Path | None:
+    """Where the encoder lies without a download: mini/NAME, a folder, or a snapshot in the hub's cache."""
+    if name.startswith("mini/") or Path(name).is_dir():
+        return name
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return None
+    return Path(config).parent if isinstance(config, str) else None

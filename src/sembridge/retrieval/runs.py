@@ -1,0 +1,139 @@
+"""Runs: the documents a system returns for every query, from exact search over sparse vectors, BM25 or a fusion.
+
+One order holds everywhere: score descending, then document id ascending (code points), as in the evaluators of
+sentence-transformers. trec_eval orders ties the other way, by id descending; `evaluation.measure_run` hands it ranks
+in place of scores, so that every measure sees the order of this module. A document that shares no active dimension
+with the query is not in the run: no inverted index would return it.
+
+A run file is in TREC format. Readers sort it by score, each with its own rule for ties, so `write_run` lowers the
+scores of tied documents by the smallest steps of single precision: every reader then sees this module's order.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from sembridge.errors import SembridgeError
+from sembridge.files.atomic import write_file
+
+if TYPE_CHECKING:
+    pass
+
+Run = dict[str, dict[str, float]]
+"""Query id -> document id -> score, every query's documents from best to worst."""
+_logger = logging.getLogger(__name__)
+_MAX_BLOCK_SCORES = 2**24  # scores held at once: 8 bytes each (value and column), 128 MiB
+
+
+def ranked(scores: Mapping[str, float]) -> list[str]:
+    """The document ids from best to worst: score descending, then id ascending."""
+    return sorted(scores, key=lambda document_id: (-scores[document_id], document_id))
+
+
+def exact_search(
+    query_vectors: csr_array,
+    document_vectors: csr_array,
+    query_ids: Sequence[str],
+    document_ids: Sequence[str],
+    *,
+    top_k: int = 1000,
+) -> Run:
+    """The run of every query's best documents by dot product, without approximation.
+
+    Args:
+        query_vectors: (n_queries, n_dims), rows in the order of `query_ids`.
+        document_vectors: (n_documents, n_dims), rows in the order of `document_ids`.
+
+    Raises:
+        SembridgeError: vectors of different widths, ids that are not as many as vectors, or top_k below 1.
+    """
+    _check_search(query_vectors, document_vectors, query_ids, document_ids, top_k)
+    order = sorted(range(len(document_ids)), key=document_ids.__getitem__)
+    ids_by_column = [document_ids[position] for position in order]
+    inverted_index = document_vectors[order].T.tocsr()  # (n_dims, n_documents)
+    block_rows = max(1, _MAX_BLOCK_SCORES // len(document_ids))
+    run: Run = {}
+    for start in range(0, len(query_ids), block_rows):
+        scores = query_vectors[start : start + block_rows] @ inverted_index
+        for row, query_id in enumerate(query_ids[start : start + block_rows]):
+            span = slice(scores.indptr[row], scores.indptr[row + 1])
+            columns, best_scores = _best(scores.indices[span], scores.data[span], top_k)
+            run[query_id] = dict(zip((ids_by_column[column] for column in columns), best_scores, strict=True))
+    return run
+
+
+def _check_search(
+    query_vectors: csr_array,
+    document_vectors: csr_array,
+    query_ids: Sequence[str],
+    document_ids: Sequence[str],
+    top_k: int,
+) -> None:
+    if top_k < 1:
+        raise SembridgeError(f"top_k is {top_k}: expected 1 or more.")
+    for what, vectors, ids in (("query", query_vectors, query_ids), ("document", document_vectors, document_ids)):
+        if vectors.shape[0] != len(ids):
+            raise SembridgeError(f"{vectors.shape[0]} {what} vectors but {len(ids)} {what} ids: expected one id a row.")
+    if query_vectors.shape[1] != document_vectors.shape[1]:
+        raise SembridgeError(
+            f"Query vectors have {query_vectors.shape[1]} dimensions, document vectors {document_vectors.shape[1]}: "
+            "encode both with the same encoder."
+        )
+
+
+def _best(columns: NDArray[np.int32], scores: NDArray[np.float32], top_k: int) -> tuple[list[int], list[float]]:
+    """The columns and scores of the best `top_k`; columns count documents by id, so the lower column wins a tie."""
+    if len(scores) > top_k:
+        kept = scores >= np.partition(scores, -top_k)[-top_k]  # every score tied with the last one stays until sorted
+        columns, scores = columns[kept], scores[kept]
+    order = np.lexsort((columns, -scores))[:top_k]
+    return columns[order].tolist(), scores[order].tolist()
+
+
+def hybrid(runs: Sequence[Run], *, k: int = 60, top_k: int = 1000) -> Run:
+    """The reciprocal rank fusion of several runs: score(d) = sum over runs of 1 / (k + rank of d), ranks from 1.
+
+    Cormack, Clarke and Buettcher (SIGIR 2009), who set k = 60. A document that a run does not return adds nothing.
+    The order of the runs makes no difference.
+    """
+    if not runs:
+        raise SembridgeError("No run to fuse: give hybrid() at least one.")
+    shares: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        for query_id, scores in run.items():
+            of_query = shares.setdefault(query_id, {})
+            for rank, document_id in enumerate(ranked(scores), start=1):
+                of_query.setdefault(document_id, []).append(1 / (k + rank))
+    fused = {query: {doc: math.fsum(parts) for doc, parts in docs.items()} for query, docs in shares.items()}
+    return {query: {doc: scores[doc] for doc in ranked(scores)[:top_k]} for query, scores in fused.items()}
+
+
+def write_run(run: Run, path: Path, *, system: str = "sembridge") -> None:
+    """Writes `query Q0 document rank score system` lines; a file that stands there is replaced, or stays on failure.
+
+    Scores are single precision and strictly falling within a query (see the top of this module). A query without
+    documents has no line.
+
+    Raises:
+        SembridgeError: an id with white space, which the format cannot hold; a folder that is missing, a full disk.
+    """
+    write_file(path, chain.from_iterable(_run_lines(query, scores, system) for query, scores in run.items()))
+
+
+def _run_lines(query_id: str, scores: Mapping[str, float], system: str) -> Iterator[str]:
+    previous = np.float32(np.inf)
+    for rank, document_id in enumerate(ranked(scores), start=1):
+        for what, text in (("query", query_id), ("document", document_id)):
+            if text.split() != [text]:
+                raise SembridgeError(
+                    f"The {what} id {text!r} has white space, which a TREC run cannot hold; give other ids."
+                )
+        previous = min(np.float32(scores[document_id]), np.nextafter(previous, np.float32(-np.inf)))
+        yield f"{query_id} Q0 {document_id} {rank} {previous:.9g} {'-'.join(system.split())}\n"
