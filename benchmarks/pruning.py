@@ -15,8 +15,9 @@ from pathlib import Path
 
 from sembridge import load_bridge, load_encoder, load_retrieval_data, load_tokenizer, transfer
 from sembridge.deployment.search.pruning import prune
+from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.language_transfer.recipe import TransferRecipe
-from sembridge.retrieval.evaluation import encode_corpus, encode_queries, evaluate_vectors
+from sembridge.retrieval.evaluation import evaluate_vectors
 
 MEASURE = "nDCG@10"
 SETS = {"ko": ["korquad/ko", "mini/faq-ko"], "zh": ["cmrc2018/zh", "mini/faq-zh"]}

@@ -518,7 +518,7 @@ def test_model2vec_model_is_a_bridge(tmp_path):
 
 def test_import_needs_no_torch():
     code = """
-        import sys, sembridge.bridge, sembridge.loading
+        import sys, sembridge.language_transfer.bridge, sembridge.encoders.loading
         print([m for m in ("torch", "transformers", "sentence_transformers") if m in sys.modules])
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)

@@ -23,7 +23,7 @@ from commands import run_sembridge
 from synthetic_results import realistic
 
 from sembridge.cli import app
-from sembridge.encoders.loading import mini_folder
+from sembridge.encoders.names import mini_folder
 
 ROOT = Path(__file__).parents[1]
 NOT_RUN = {

@@ -218,20 +218,20 @@ def test_shards_and_their_corpus_give_the_same_index_as_the_corpus(models: Path,
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sembridge.loading import load_encoder
-from sembridge.recipes.index import IndexRecipe
-from sembridge.search import index
+from sembridge.encoders.loading import load_encoder
+from sembridge.deployment.index_recipe import IndexRecipe
+from sembridge.deployment.search import indexing
 
-class Killed(index._Run):
+class Killed(indexing._Run):
     def _record(self, manifest):
         if manifest.unfinished is not None and manifest.unfinished.done >= 21:
             os.kill(os.getpid(), signal.SIGKILL)  # the third batch is in the engine, and not yet in the manifest
         super()._record(manifest)
 
-index._Run = Killed
+indexing._Run = Killed
 encoder, corpus, out, engine = sys.argv[1:]
 recipe = IndexRecipe.build({"engine": engine, "bulk_size": 7})
-index.index_corpus(load_encoder(encoder), corpus, Path(out), name=encoder, recipe=recipe)
+indexing.index_corpus(load_encoder(encoder), corpus, Path(out), name=encoder, recipe=recipe)
 """
 
 
@@ -313,7 +313,7 @@ def test_a_first_run_that_fails_leaves_nothing(encoder: SparseEncoder, engine: s
 
 OWNER = """
 import sys
-from sembridge.search.index import SearchIndex
+from sembridge.deployment.search.index import SearchIndex
 index = SearchIndex.open(sys.argv[1])
 print(index.count(), flush=True)
 input()

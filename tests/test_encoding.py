@@ -156,8 +156,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import torch
 from tiny import tiny_encoder, tiny_tokenizer
-from sembridge.encoding import encode_shards
-from sembridge.recipes.encode import EncodeRecipe
+from sembridge.deployment.encoding import encode_shards
+from sembridge.deployment.encode_recipe import EncodeRecipe
 torch.set_num_threads(1)
 encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
 report = encode_shards(encoder, sys.argv[2], Path(sys.argv[3]), name="tiny", recipe=EncodeRecipe(shard_size=100))

@@ -20,16 +20,15 @@ from sembridge.errors import SembridgeError
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.evaluation import (
     Evaluation,
-    compare,
     evaluate,
     evaluate_bm25,
     evaluate_run,
     evaluate_vectors,
-    hybrid,
     measure_run,
 )
 from sembridge.retrieval.measures import depth, is_measure
-from sembridge.retrieval.runs import write_run
+from sembridge.retrieval.runs import hybrid, write_run
+from sembridge.retrieval.significance import compare
 from sembridge.retrieval.sources import load_retrieval_data
 
 

@@ -24,16 +24,8 @@ from sentence_transformers.sparse_encoder.modules import SpladePooling
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
 
-from sembridge.encoders.loading import (
-    CardFacts,
-    load_bridge,
-    load_encoder,
-    load_tokenizer,
-    mini_folder,
-    mini_names,
-    read_model_card,
-    resolve,
-)
+from sembridge.encoders.loading import CardFacts, load_bridge, load_encoder, load_tokenizer, read_model_card
+from sembridge.encoders.names import mini_folder, mini_names, resolve
 from sembridge.errors import SembridgeError
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "home", "school", "big", "##ger", "a"]
@@ -408,7 +400,7 @@ def in_new_process(code: str, home: Path, **environment: str) -> list[str]:
     """Lines that `code` prints, under a fresh HF_HOME; `tell` prints a result or the refusal."""
     start = """
 from sembridge.errors import SembridgeError
-from sembridge.loading import *
+from sembridge.encoders.loading import *
 def tell(f, *args, **kwargs):
     try: print(f(*args, **kwargs))
     except SembridgeError as error: print(error)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sembridge import embed_texts, evaluate, load_bridge, load_encoder, load_retrieval_data, load_tokenizer
-from sembridge.encoders.loading import mini_folder
+from sembridge.encoders.names import mini_folder
 from sembridge.retrieval.data import RetrievalData
 
 MINI = mini_folder("mini/splade-en").parent

@@ -308,7 +308,8 @@ import resource, sys
 from pathlib import Path
 from sembridge import load_encoder
 from sembridge.errors import SembridgeError
-from sembridge.recipes import TrainRecipe, TransferRecipe
+from sembridge.language_transfer.recipe import TransferRecipe
+from sembridge.training.recipe import TrainRecipe
 from sembridge.training import pairs_data, train
 import sentence_transformers.sparse_encoder.losses, datasets, accelerate
 encoder = load_encoder("mini/splade-en")

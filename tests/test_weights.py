@@ -240,7 +240,8 @@ def test_backend_precision_is_neither_used_nor_changed(tmp_path):
     torch.save([target, source, expected.col_indices, expected.values], tmp_path / "case.pt")
     program = f"""
 import torch
-from sembridge.weights import Entmax, sparse_weights
+from sembridge.language_transfer.entmax import Entmax
+from sembridge.language_transfer.similarity import sparse_weights
 target, source, columns, values = torch.load({str(tmp_path / "case.pt")!r})
 torch.backends.mkldnn.matmul.fp32_precision = "bf16"
 torch.backends.cuda.matmul.fp32_precision = "tf32"

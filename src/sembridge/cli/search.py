@@ -46,7 +46,8 @@ def search(
 
     name = encoder or read_manifest(folder).encoder.name
     with SearchIndex.open(folder, url=url) as opened:
-        from sembridge.encoders.loading import load_encoder, resolve
+        from sembridge.encoders.loading import load_encoder
+        from sembridge.encoders.names import resolve
 
         quiet_loading()
         loaded = load_encoder(name, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What the surgery knows about a source encoder.
+    """What is known of a source encoder's vocabulary.
 
     `vocabulary_tensors` are parameter names as in `encoder.named_parameters`; tied tensors appear under every name.
     `usable_positions` is the longest input in tokens, special tokens included.

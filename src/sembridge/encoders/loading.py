@@ -21,7 +21,7 @@ from sembridge.encoders.model_folder import (
     refuse_random_head,
     refuse_weights,
 )
-from sembridge.encoders.names import mini_folder, mini_names, readme_path, resolve
+from sembridge.encoders.names import readme_path, resolve
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
@@ -29,17 +29,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-__all__ = [
-    "CardFacts",
-    "load_bridge",
-    "load_encoder",
-    "load_tokenizer",
-    "mini_folder",
-    "mini_names",
-    "read_model_card",
-    "resolve",
-]
 
 _Model = TypeVar("_Model")
 

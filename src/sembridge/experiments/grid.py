@@ -12,8 +12,9 @@ from sembridge.experiments.cells import Cell, grid_cells, select
 from sembridge.experiments.figures import write_figures
 from sembridge.experiments.places import Places, check_data_sets, check_measures
 from sembridge.experiments.recipe import GridRecipe
+from sembridge.experiments.results import read_results
 from sembridge.experiments.store import RESULTS_FILE, Store, rows_of, versions_of
-from sembridge.experiments.tables import read_results, write_tables
+from sembridge.experiments.tables import write_tables
 from sembridge.experiments.workers import Job, Outcome, compute
 from sembridge.files.atomic import write_file
 

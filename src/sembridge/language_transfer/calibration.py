@@ -117,7 +117,7 @@ def spread_rows(encoder: "SparseEncoder", token_ids: np.ndarray, centres: Sequen
     """Multiplies the deviation of the rows `token_ids` from `centres` by `factor`, in place, in every matrix.
 
     Args:
-        centres: (d,) float32, one for each of `surgery.vocabulary_matrices`.
+        centres: (d,) float32, one for each of `anatomy.vocabulary_matrices`.
     """
     places = torch.from_numpy(token_ids)
     for matrix, centre in zip(vocabulary_matrices(encoder), centres, strict=True):

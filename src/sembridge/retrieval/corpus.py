@@ -1,6 +1,6 @@
 """A corpus as a stream: documents of any number, one after the other, in memory that hardly grows.
 
-`retrieval_data` holds a test collection in memory and judges it; here is what indexing and encoding read.
+`data` holds a test collection in memory and judges it; here is what indexing and encoding read.
 """
 
 import itertools

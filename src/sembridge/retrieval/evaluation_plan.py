@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sembridge.encoders.loading import mini_folder, resolve
+from sembridge.encoders.names import mini_folder, resolve
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import check_output_file
 from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K, depth, is_measure

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sembridge.encoders.loading import mini_folder
+from sembridge.encoders.names import mini_folder
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.beir import qrels_splits, read_qrels, read_texts
 from sembridge.retrieval.data import RetrievalData

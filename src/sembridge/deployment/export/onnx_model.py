@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from sembridge.deployment.export.manifest import Manifest, write_export
 from sembridge.encoders.anatomy import SpladeRoute, splade_route
 from sembridge.encoders.fast_head import prompt_of
-from sembridge.encoders.loading import mini_folder, mini_names, read_model_card
+from sembridge.encoders.loading import read_model_card
 from sembridge.encoders.model_card import licence_line, with_front_matter
+from sembridge.encoders.names import mini_folder, mini_names
 from sembridge.errors import MissingExtraError, SembridgeError
 
 if TYPE_CHECKING:
