@@ -21,11 +21,13 @@ from tiny_bridge import MEANINGS, save_tiny_bridge
 from tiny_grid import settings, write_tiny_grid
 
 from sembridge.errors import SembridgeError
-from sembridge.experiments import Outcome, Places, find_places, grid_cells, plan_grid, run_grid, select
-from sembridge.experiments.cells import fingerprint
+from sembridge.experiments.cells import fingerprint, grid_cells, select
+from sembridge.experiments.grid import run_grid
+from sembridge.experiments.places import Places, find_places
+from sembridge.experiments.plan import plan_grid
 from sembridge.experiments.recipe import GridRecipe, draws
 from sembridge.experiments.store import Store
-from sembridge.experiments.workers import Job, Worker
+from sembridge.experiments.workers import Job, Outcome, Worker
 from sembridge.language_transfer.recipe import TransferRecipe
 
 NAMES = {

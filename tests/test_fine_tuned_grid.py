@@ -18,12 +18,14 @@ pytest.importorskip("datasets", reason="training needs the extra train")
 pytest.importorskip("accelerate", reason="training needs the extra train")
 
 from sembridge.errors import SembridgeError
-from sembridge.experiments import find_places, grid_cells, plan_grid, run_grid
-from sembridge.experiments.cells import fingerprint
+from sembridge.experiments.cells import fingerprint, grid_cells
+from sembridge.experiments.grid import run_grid
+from sembridge.experiments.places import find_places
+from sembridge.experiments.plan import plan_grid
 from sembridge.experiments.recipe import GridRecipe
 from sembridge.experiments.results import read_results
 from sembridge.experiments.tables import grid_tables
-from sembridge.training import has_checkpoint
+from sembridge.training.fine_tuning import has_checkpoint
 
 ONE = "tiny-en/ko/default/fine-tuned/1"
 

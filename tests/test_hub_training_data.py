@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("datasets", reason="training needs the extra train")
 
 from sembridge.errors import SembridgeError
-from sembridge.training import load_training_data
+from sembridge.training.data import load_training_data
 
 CARD = """---
 configs:

@@ -237,7 +237,8 @@ def test_a_training_from_an_encoder_given_by_name_keeps_its_licence_and_tells_th
     pytest.importorskip("datasets")
     from sembridge.encoders.loading import load_encoder
     from sembridge.retrieval.data import RetrievalData
-    from sembridge.training import pairs_data, train
+    from sembridge.training.data import pairs_data
+    from sembridge.training.fine_tuning import train
     from sembridge.training.recipe import TrainRecipe
 
     tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece")).save_pretrained(

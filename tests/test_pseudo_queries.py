@@ -10,7 +10,7 @@ import pytest
 
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.corpus import Document, stream_corpus
-from sembridge.training import load_training_data
+from sembridge.training.data import load_training_data
 from sembridge.training.pseudo_queries import pseudo_pair, pseudo_pairs
 
 PASSAGES = {

@@ -21,7 +21,8 @@ from sembridge import load_bridge, load_encoder, load_retrieval_data, load_token
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.evaluation import evaluate
-from sembridge.training import TrainingData, has_checkpoint, load_training_data, mine_hard_negatives, pairs_data, train
+from sembridge.training.data import TrainingData, load_training_data, pairs_data
+from sembridge.training.fine_tuning import has_checkpoint, mine_hard_negatives, train
 from sembridge.training.recipe import TrainRecipe
 
 pytest.importorskip("datasets")
@@ -106,7 +107,7 @@ import sys, torch
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from test_training import encoder, recipe, toy_dev, toy_pairs
-from sembridge.training import train
+from sembridge.training.fine_tuning import train
 if __name__ == "__main__":
     torch.set_num_threads(1)
     settings = recipe(steps={steps}, eval_steps=5, learning_rate={rate})

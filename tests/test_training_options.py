@@ -25,7 +25,9 @@ from sembridge.language_transfer.alignment import Alignment
 from sembridge.language_transfer.initialization.rows import RowKind
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.retrieval.evaluation import evaluate
-from sembridge.training import inference_free_encoder, joined, load_training_data, pairs_data, train
+from sembridge.training.data import joined, load_training_data, pairs_data
+from sembridge.training.fine_tuning import train
+from sembridge.training.inference_free import inference_free_encoder
 from sembridge.training.recipe import TrainRecipe
 
 pytest.importorskip("datasets")
@@ -310,7 +312,8 @@ from sembridge import load_encoder
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.training.recipe import TrainRecipe
-from sembridge.training import pairs_data, train
+from sembridge.training.data import pairs_data
+from sembridge.training.fine_tuning import train
 import sentence_transformers.sparse_encoder.losses, datasets, accelerate
 encoder = load_encoder("mini/splade-en")
 words = [f"{a}{b} school" for a in "abcdefghijklmnop" for b in "abcdefghijklmnop"]

@@ -36,7 +36,7 @@ from transformers import (
 )
 
 from sembridge import load_encoder
-from sembridge.training import load_training_data
+from sembridge.training.data import load_training_data
 
 logger = logging.getLogger("splade_en")
 

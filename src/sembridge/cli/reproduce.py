@@ -12,7 +12,9 @@ from sembridge.cli.program import app, quiet_loading
 from sembridge.experiments.recipe import GridRecipe
 
 if TYPE_CHECKING:
-    from sembridge.experiments import GridRun, Outcome, Plan
+    from sembridge.experiments.grid import GridRun
+    from sembridge.experiments.plan import Plan
+    from sembridge.experiments.workers import Outcome
 
 
 @app.command(
@@ -44,16 +46,18 @@ def reproduce(
     computed again, and a cell that fails stops no other: its traceback is in `cells/NAME/error.txt`.
     """
     recipe = GridRecipe.read(recipe_file)
-    from sembridge import experiments
+    from sembridge.experiments.grid import run_grid
+    from sembridge.experiments.places import find_places
+    from sembridge.experiments.plan import plan_grid
 
     folder = out or Path(f"reproduce-{recipe_file.stem}")
-    places = experiments.find_places(recipe, recipe_file.parent, data=data, vectors=vectors)
+    places = find_places(recipe, recipe_file.parent, data=data, vectors=vectors)
     if dry_run:
-        _print_plan(experiments.plan_grid(recipe, folder, places=places, only=only or ()), folder, as_json=as_json)
+        _print_plan(plan_grid(recipe, folder, places=places, only=only or ()), folder, as_json=as_json)
         return
     quiet_loading()
     with _Progress() as progress:
-        run = experiments.run_grid(
+        run = run_grid(
             recipe, folder, places=places, only=only or (), n_jobs=jobs,
             on_start=progress.start, on_outcome=progress.advance,
         )  # fmt: skip

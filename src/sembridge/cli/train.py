@@ -14,7 +14,7 @@ from sembridge.files.atomic import check_output_folder
 from sembridge.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
-    from sembridge.training import Training
+    from sembridge.training.fine_tuning import Training
 
 
 @app.command(
@@ -91,23 +91,25 @@ def train(
         eval_steps=eval_steps, patience=patience, seed=seed,
     )  # fmt: skip
     check_output_folder(out, overwrite=overwrite)
-    from sembridge import training
     from sembridge.encoders import loading
     from sembridge.retrieval.sources import load_retrieval_data
+    from sembridge.training.data import joined, load_training_data
+    from sembridge.training.fine_tuning import train as fine_tune
+    from sembridge.training.inference_free import inference_free_encoder
+    from sembridge.training.pseudo_queries import stream_passages
 
     quiet_loading()
     sources = [
-        training.load_training_data(source, split=split, pairs=pairs, seed=recipe.seed)
-        for source in (data, *(also or ()))
+        load_training_data(source, split=split, pairs=pairs, seed=recipe.seed) for source in (data, *(also or ()))
     ]
     dev_data = None if dev is None else load_retrieval_data(dev, split=dev_split)
     safety: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     start = loading.load_encoder(encoder, device=device, **safety)
     if idf is not None:
-        texts = (passage.content for passage in training.stream_passages(idf))
-        start = training.inference_free_encoder(start, texts)
-    result = training.train(
-        start, training.joined(sources), out, recipe=recipe, dev=dev_data, resume=resume, overwrite=overwrite,
+        texts = (passage.content for passage in stream_passages(idf))
+        start = inference_free_encoder(start, texts)
+    result = fine_tune(
+        start, joined(sources), out, recipe=recipe, dev=dev_data, resume=resume, overwrite=overwrite,
         bridge=None if bridge is None else loading.load_bridge(bridge, device=device, **safety),
         start_folder=encoder if Path(encoder).is_dir() else None, report_to=report_to or (),
         progress=sys.stderr.isatty() and not as_json and os.environ.get("RANK", "0") == "0",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sembridge.experiments.cells import Cell, fingerprint
 from sembridge.language_transfer.folder import LanguageTransfer
-from sembridge.training import Training, has_checkpoint, train
+from sembridge.training.fine_tuning import Training, has_checkpoint, train
 
 if TYPE_CHECKING:
     from sembridge.experiments.workbench import Workbench

@@ -328,7 +328,7 @@ def _with_p_values(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
 def _pseudo_data(name: str, seed: int) -> RetrievalData:
     """As many passages as may be documents, each asked for by its title or by a sentence of it."""
-    from sembridge.training import load_training_data
+    from sembridge.training.data import load_training_data
 
     pairs = load_training_data(name, pairs=MAX_DOCUMENTS, seed=seed)
     ids = {text: f"document-{n}" for n, text in enumerate(dict.fromkeys(pairs.documents), start=1)}

@@ -12,7 +12,7 @@ from sembridge.retrieval.evaluation import evaluate_bm25
 from sembridge.retrieval.lexical_overlap import least_overlapping, lexical_overlap
 from sembridge.retrieval.runs import Run
 from sembridge.retrieval.sources import load_retrieval_data
-from sembridge.training import TrainingData, joined, load_training_data
+from sembridge.training.data import TrainingData, joined, load_training_data
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SparseEncoder
