@@ -28,7 +28,7 @@ from sembridge.deployment.encode_recipe import EncodeRecipe
 torch.set_num_threads(1)
 folder, corpus = Path(sys.argv[1]), Path(sys.argv[2])
 encoder = load_encoder(folder / "encoder")
-recipe = EncodeRecipe(engine="fast", batch_size=256)
+recipe = EncodeRecipe(encode_with="fast", batch_size=256)
 report = encode_shards(
     encoder, corpus, folder / "shards", name="tiny", recipe=recipe, on_progress=lambda n: print(n, flush=True)
 )

@@ -34,8 +34,8 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, object]]:
         for name in names:
             place = name if name.startswith("mini/") else args.data / name
             data = load_retrieval_data(place, language=language).sample(args.queries, args.documents, seed=args.seed)
-            documents = encode_corpus(encoder, list(data.corpus.values()), engine=args.engine)
-            queries = encode_queries(encoder, list(data.queries.values()), engine=args.engine)
+            documents = encode_corpus(encoder, list(data.corpus.values()), encode_with=args.engine)
+            queries = encode_queries(encoder, list(data.queries.values()), encode_with=args.engine)
             for max_active_dims, min_weight in PRUNINGS:
                 kept = prune(documents, max_active_dims=max_active_dims, min_weight=min_weight)
                 found = evaluate_vectors(queries, kept, data, measures=[MEASURE])

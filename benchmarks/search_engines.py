@@ -94,7 +94,9 @@ def encode(language: str, data: Path, n_documents: int, n_queries: int) -> tuple
     result = transfer(load_encoder("mini/splade-en"), load_tokenizer(tokenizer), load_bridge("mini/bridge"))
     texts = [document.content for document in islice(stream_corpus(data / name), n_documents)]
     queries = list(load_retrieval_data(data / name).queries.values())[:n_queries]
-    return encode_corpus(result.encoder, texts, engine="fast"), encode_queries(result.encoder, queries, engine="fast")
+    return encode_corpus(result.encoder, texts, encode_with="fast"), encode_queries(
+        result.encoder, queries, encode_with="fast"
+    )
 
 
 def synthetic(real: csr_array, n: int, seed: int) -> csr_array:

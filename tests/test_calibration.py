@@ -111,7 +111,9 @@ def test_a_transferred_encoder_has_about_the_active_dims_of_its_source_on_random
     settings = {"preset": "default", "match_activity": True, "firing_cap": 1.0}
     result = transfer(source, tokenizer, load_bridge("mini/bridge"), recipe=TransferRecipe.build(settings))
     wanted, found = (
-        encode_corpus(encoder, random_texts(read_vocabulary(encoder.tokenizer))[:N_TEXTS_FOR_GAIN], engine="fast").nnz
+        encode_corpus(
+            encoder, random_texts(read_vocabulary(encoder.tokenizer))[:N_TEXTS_FOR_GAIN], encode_with="fast"
+        ).nnz
         for encoder in (source, result.encoder)
     )
     assert abs(result.report.gain - 1) > 0.02

@@ -11,7 +11,7 @@ from commands import sembridge
 from sembridge.deployment.shards import read_manifest, read_shards
 from sembridge.retrieval.sources import load_retrieval_data
 
-FAQ = ("mini/splade-en", "mini/faq-en", "--engine", "fast", "--shard-size", 60)
+FAQ = ("mini/splade-en", "mini/faq-en", "--encode-with", "fast", "--shard-size", 60)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_shares_are_the_whole_corpus(shards: Path) -> None:
     ids = [document_id for block, _ in read_shards(shards) for document_id in block]
     assert ids == list(load_retrieval_data("mini/faq-en").corpus)
-    assert read_manifest(shards).settings == {"engine": "fast", "batch_size": 32, "shard_size": 60}
+    assert read_manifest(shards).settings == {"encode_with": "fast", "batch_size": 32, "shard_size": 60}
 
 
 def test_a_second_run_says_that_nothing_is_left(shards: Path) -> None:
@@ -48,7 +48,7 @@ def test_other_settings_are_refused_in_one_line(shards: Path) -> None:
     ("arguments", "message"),
     [
         (("--shard", "3/2"), "expected i/n"),
-        (("--engine", "slow"), "engine: Input should be 'stock', 'fast' or 'fast-bf16'"),
+        (("--encode-with", "slow"), "encode_with: Input should be 'stock', 'fast' or 'fast-bf16'"),
         (("--shard-size", "0"), "shard_size: Input should be greater than or equal to 1"),
     ],
 )

@@ -81,7 +81,7 @@ def test_the_columns_are_those_of_the_format(plain: Path, encoder: SparseEncoder
 def test_the_manifest_and_the_report_count(plain: Path, encoder: SparseEncoder, corpus: Path) -> None:
     manifest = read_manifest(plain)
     assert (manifest.encoder, manifest.corpus, manifest.corpus_bytes) == ("tiny", "corpus.jsonl", corpus.stat().st_size)
-    assert manifest.settings == {"engine": "stock", "batch_size": 3, "shard_size": 4}
+    assert manifest.settings == {"encode_with": "stock", "batch_size": 3, "shard_size": 4}
     report = encode_shards(encoder, corpus, plain, name="tiny", recipe=RECIPE)
     assert (report.n_documents, report.n_shards, report.n_encoded, report.share) == (N_DOCUMENTS, 6, 0, "1/1")
     n_weights = sum(vectors.nnz for _, vectors in read_shards(plain))
@@ -201,7 +201,7 @@ def test_another_encoder_settings_or_corpus_are_refused(
     with pytest.raises(SembridgeError, match="shards of another encoder"):
         encode_shards(other, corpus, plain, name="tiny", recipe=RECIPE)
     with pytest.raises(
-        SembridgeError, match=r"shards of another settings .engine=stock batch_size=3 shard_size=4, now"
+        SembridgeError, match=r"shards of another settings .encode_with=stock batch_size=3 shard_size=4, now"
     ):
         encode_shards(encoder, corpus, plain, name="tiny", recipe=EncodeRecipe(shard_size=4))
     with pytest.raises(SembridgeError, match="shards of another corpus"):
@@ -293,11 +293,11 @@ def test_shares_part_the_shards() -> None:
 def test_max_active_dims_and_the_fast_engine_are_those_of_encode_corpus(
     encoder: SparseEncoder, corpus: Path, tmp_path: Path
 ) -> None:
-    recipe = EncodeRecipe(shard_size=100, engine="fast", max_active_dims=5)
+    recipe = EncodeRecipe(shard_size=100, encode_with="fast", max_active_dims=5)
     encode_shards(encoder, corpus, tmp_path / "out", name="tiny", recipe=recipe)
     ((_, vectors),) = read_shards(tmp_path / "out")
     texts = [text_of(number) for number in range(N_DOCUMENTS)]
-    assert (vectors.toarray() == encode_corpus(encoder, texts, engine="fast", max_active_dims=5).toarray()).all()
+    assert (vectors.toarray() == encode_corpus(encoder, texts, encode_with="fast", max_active_dims=5).toarray()).all()
 
 
 def test_missing_ray_says_what_to_install(

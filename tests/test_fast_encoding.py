@@ -69,7 +69,9 @@ def test_every_head_gives_the_stock_vectors(architecture: str, tied: bool, monke
 @pytest.mark.parametrize("activation", ["relu", "log1p_relu"])
 def test_every_activation_gives_the_stock_vectors(activation: str) -> None:
     encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"), activation_function=activation)
-    assert_same(encode_corpus(encoder, ENGLISH_TEXTS, engine="fast").toarray(), stock(encoder, list(ENGLISH_TEXTS)))
+    assert_same(
+        encode_corpus(encoder, ENGLISH_TEXTS, encode_with="fast").toarray(), stock(encoder, list(ENGLISH_TEXTS))
+    )
 
 
 @pytest.mark.parametrize(("batch_size", "max_tokens"), [(1, 2048), (3, 2048), (32, 2048), (32, 40), (32, 1)])
@@ -79,7 +81,9 @@ def test_batches_and_order_do_not_matter(
     monkeypatch.setattr(fast_head, "_MAX_TOKENS", max_tokens)
     texts = texts_of_many_lengths()
     random.Random(batch_size).shuffle(texts)
-    assert_same(encode_corpus(encoder, texts, engine="fast", batch_size=batch_size).toarray(), stock(encoder, texts))
+    assert_same(
+        encode_corpus(encoder, texts, encode_with="fast", batch_size=batch_size).toarray(), stock(encoder, texts)
+    )
 
 
 def test_a_pass_through_the_body_keeps_to_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,10 +97,10 @@ def test_a_pass_through_the_body_keeps_to_its_tokens(monkeypatch: pytest.MonkeyP
 def test_max_active_dims_as_in_the_stock_encoder(encoder: SparseEncoder, limit: int) -> None:
     texts = texts_of_many_lengths()
     expected = encoder.encode_document(texts, convert_to_sparse_tensor=False, max_active_dims=limit).numpy()
-    assert_same(encode_corpus(encoder, texts, engine="fast", max_active_dims=limit).toarray(), expected)
+    assert_same(encode_corpus(encoder, texts, encode_with="fast", max_active_dims=limit).toarray(), expected)
     encoder.max_active_dims = limit
     try:
-        assert_same(encode_corpus(encoder, texts, engine="fast").toarray(), expected)
+        assert_same(encode_corpus(encoder, texts, encode_with="fast").toarray(), expected)
     finally:
         encoder.max_active_dims = None
 
@@ -111,15 +115,15 @@ def test_prompts_as_in_the_stock_encoder(prompts: dict[str, str], default: str |
     encoder.prompts, encoder.default_prompt_name = prompts, default
     documents, queries = stock(encoder, ["book", "home"]), stock(encoder, ["book", "home"], "query")
     assert not np.allclose(documents, plain, atol=1e-2)
-    assert_same(encode_corpus(encoder, ["book", "home"], engine="fast").toarray(), documents)
-    assert_same(encode_queries(encoder, ["book", "home"], engine="fast").toarray(), queries)
+    assert_same(encode_corpus(encoder, ["book", "home"], encode_with="fast").toarray(), documents)
+    assert_same(encode_queries(encoder, ["book", "home"], encode_with="fast").toarray(), queries)
 
 
 def test_a_shorter_maximal_length_is_kept_to(encoder: SparseEncoder) -> None:
     texts = texts_of_many_lengths()
     long, encoder.max_seq_length = encoder.max_seq_length, 9
     try:
-        assert_same(encode_corpus(encoder, texts, engine="fast").toarray(), stock(encoder, texts))
+        assert_same(encode_corpus(encoder, texts, encode_with="fast").toarray(), stock(encoder, texts))
     finally:
         encoder.max_seq_length = long
 
@@ -128,11 +132,11 @@ def test_an_inference_free_encoder_is_fast_for_documents_only(caplog: pytest.Log
     encoder = tiny_inference_free("BertForMaskedLM", tiny_tokenizer("wordpiece"))
     texts = texts_of_many_lengths()
     with caplog.at_level(logging.WARNING):
-        assert_same(encode_corpus(encoder, texts, engine="fast").toarray(), stock(encoder, texts))
+        assert_same(encode_corpus(encoder, texts, encode_with="fast").toarray(), stock(encoder, texts))
     assert caplog.messages == []
     with caplog.at_level(logging.WARNING):
-        assert_same(encode_queries(encoder, texts, engine="fast").toarray(), stock(encoder, texts, "query"))
-    assert [message[:49] for message in caplog.messages] == ["Engine fast is not used for the query texts: The "]
+        assert_same(encode_queries(encoder, texts, encode_with="fast").toarray(), stock(encoder, texts, "query"))
+    assert [message[:56] for message in caplog.messages] == ["--encode-with fast is not used for the query texts: The "]
     caplog.clear()
 
 
@@ -143,7 +147,7 @@ def test_what_is_not_known_goes_the_stock_way_with_one_warning(caplog: pytest.Lo
         (tiny_encoder("BertForMaskedLM", tokenizer, dtype=torch.bfloat16), "torch.bfloat16 on cpu"),
     ):
         caplog.clear()
-        vectors = encode_corpus(encoder, ENGLISH_TEXTS, engine="fast", batch_size=2)
+        vectors = encode_corpus(encoder, ENGLISH_TEXTS, encode_with="fast", batch_size=2)
         assert len(caplog.messages) == 1
         assert reason in caplog.messages[0]
         np.testing.assert_allclose(vectors.toarray(), encode_corpus(encoder, ENGLISH_TEXTS, batch_size=2).toarray())
@@ -153,8 +157,8 @@ def test_what_is_not_known_goes_the_stock_way_with_one_warning(caplog: pytest.Lo
 
 
 def test_an_unknown_engine_is_refused(encoder: SparseEncoder) -> None:
-    with pytest.raises(SembridgeError, match="Engine 'faster' is unknown; expected one of stock, fast, fast-bf16"):
-        encode_corpus(encoder, ["home"], engine="faster")  # type: ignore[arg-type]
+    with pytest.raises(SembridgeError, match="encode_with is 'faster': expected one of stock, fast, fast-bf16"):
+        encode_corpus(encoder, ["home"], encode_with="faster")  # type: ignore[arg-type]
 
 
 def test_weights_that_are_not_finite_are_refused_with_the_text() -> None:
@@ -163,14 +167,14 @@ def test_weights_that_are_not_finite_are_refused_with_the_text() -> None:
         tree = broken.tokenizer.convert_tokens_to_ids("tree")
         broken[0].model.bert.embeddings.word_embeddings.weight[tree] = float("nan")
     with pytest.raises(SembridgeError, match="not finite for the text"):
-        encode_corpus(broken, ["home", "a tree", "river water"], engine="fast")
+        encode_corpus(broken, ["home", "a tree", "river water"], encode_with="fast")
 
 
 def test_bfloat16_stays_near_on_the_bundled_encoder() -> None:
     encoder = load_encoder("mini/splade-en")
     texts = list(load_retrieval_data("mini/faq-en").corpus.values())[:40]
-    expected = encode_corpus(encoder, texts, engine="fast").toarray()
-    near = encode_corpus(encoder, texts, engine="fast-bf16").toarray()
+    expected = encode_corpus(encoder, texts, encode_with="fast").toarray()
+    near = encode_corpus(encoder, texts, encode_with="fast-bf16").toarray()
     assert encoder.dtype == torch.float32
     cosine = (expected * near).sum(axis=1) / np.linalg.norm(expected, axis=1) / np.linalg.norm(near, axis=1)
     assert cosine.min() > 0.999

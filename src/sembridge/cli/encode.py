@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @app.command(
     epilog="""Examples:
 
-`sembridge encode splade-ko corpus.jsonl.gz --out shards --engine fast`
+`sembridge encode splade-ko corpus.jsonl.gz --out shards --encode-with fast`
 
 `sembridge encode splade-ko corpus.parquet --out shards-by-four --shard 2/4`
 
@@ -35,7 +35,7 @@ def encode(
     shard: Annotated[
         str, typer.Option(help="i/n: every n-th shard only, from the i-th on; n machines together write all.")
     ] = "1/1",
-    engine: Annotated[
+    encode_with: Annotated[
         str | None,
         typer.Option(
             help="stock (default), or on a CPU fast: the same vectors within 1e-4 in less time; fast-bf16: bfloat16."
@@ -54,7 +54,8 @@ def encode(
 ) -> None:
     """Encodes a corpus of any size into Parquet shards, on one machine or many; a killed run goes on."""
     flags = {
-        "engine": engine, "max_active_dims": max_active_dims, "shard_size": shard_size, "batch_size": batch_size
+        "encode_with": encode_with, "max_active_dims": max_active_dims, "shard_size": shard_size,
+        "batch_size": batch_size,
     }  # fmt: skip
     settings = read_recipe(EncodeRecipe, recipe, **flags)
     from sembridge.deployment.encoding import encode_shards

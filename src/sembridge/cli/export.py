@@ -10,6 +10,7 @@ from sembridge.cli.options import AllowPickle, Device, Json, RemoteCode
 from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import app, quiet_loading
 from sembridge.deployment.export.settings import DEFAULT_SCALE
+from sembridge.encoders.settings import EncodeWith
 from sembridge.files.atomic import check_output_folder
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ Queries = Annotated[
 ]
 Scale = Annotated[float, typer.Option(help="Weights become integers, round(scale x weight).")]
 MaxActiveDims = Annotated[int | None, typer.Option(min=1, help="Largest weights of a document that are kept.")]
-EngineName = Annotated[Literal["stock", "fast", "fast-bf16"], typer.Option("--engine", help="How texts are encoded.")]
+Way = Annotated[EncodeWith, typer.Option("--encode-with", help="How texts are encoded.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")]
 
 
@@ -76,7 +77,7 @@ def lucene(
     queries: Queries = None,
     scale: Scale = DEFAULT_SCALE,
     max_active_dims: MaxActiveDims = None,
-    engine: EngineName = "stock",
+    encode_with: Way = "stock",
     device: Device = "cpu",
     overwrite: Overwrite = False,
     trust_remote_code: RemoteCode = False,
@@ -88,7 +89,7 @@ def lucene(
     from sembridge.deployment.export.lucene import export_lucene
 
     loaded = _load(encoder, device, trust_remote_code, allow_pickle)
-    collection = _collection(loaded, encoder, corpus, queries, engine, max_active_dims, quiet=as_json)
+    collection = _collection(loaded, encoder, corpus, queries, encode_with, max_active_dims, quiet=as_json)
     _print(export_lucene(collection, out, scale=scale, overwrite=overwrite), out, as_json=as_json)
 
 
@@ -104,7 +105,7 @@ def pisa(
     queries: Queries = None,
     scale: Scale = DEFAULT_SCALE,
     max_active_dims: MaxActiveDims = None,
-    engine: EngineName = "stock",
+    encode_with: Way = "stock",
     device: Device = "cpu",
     overwrite: Overwrite = False,
     trust_remote_code: RemoteCode = False,
@@ -117,7 +118,7 @@ def pisa(
 
     check_pisa()
     loaded = _load(encoder, device, trust_remote_code, allow_pickle)
-    collection = _collection(loaded, encoder, corpus, queries, engine, max_active_dims, quiet=as_json)
+    collection = _collection(loaded, encoder, corpus, queries, encode_with, max_active_dims, quiet=as_json)
     _print(export_pisa(collection, out, scale=scale, overwrite=overwrite), out, as_json=as_json)
 
 
@@ -132,7 +133,7 @@ def seismic(
     out: Out,
     queries: Queries = None,
     max_active_dims: MaxActiveDims = None,
-    engine: EngineName = "stock",
+    encode_with: Way = "stock",
     device: Device = "cpu",
     overwrite: Overwrite = False,
     trust_remote_code: RemoteCode = False,
@@ -144,7 +145,7 @@ def seismic(
     from sembridge.deployment.export.seismic import export_seismic
 
     loaded = _load(encoder, device, trust_remote_code, allow_pickle)
-    collection = _collection(loaded, encoder, corpus, queries, engine, max_active_dims, quiet=as_json)
+    collection = _collection(loaded, encoder, corpus, queries, encode_with, max_active_dims, quiet=as_json)
     _print(export_seismic(collection, out, overwrite=overwrite), out, as_json=as_json)
 
 
@@ -187,7 +188,7 @@ def _collection(
     name: str,
     corpus: Path,
     queries: Path | None,
-    engine: EngineName,
+    encode_with: Way,
     max_active_dims: int | None,
     *,
     quiet: bool,
@@ -196,7 +197,7 @@ def _collection(
 
     progress = sys.stderr.isatty() and not quiet
     return open_collection(
-        encoder, corpus, queries, name=name, engine=engine, max_active_dims=max_active_dims, progress=progress
+        encoder, corpus, queries, name=name, encode_with=encode_with, max_active_dims=max_active_dims, progress=progress
     )
 
 

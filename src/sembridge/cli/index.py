@@ -53,7 +53,7 @@ def index(
     max_active_dims: Annotated[int | None, typer.Option(help="Keep a document's largest weights only.")] = None,
     min_weight: Annotated[float | None, typer.Option(help="Drop a document's smaller weights.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Texts encoded at once.")] = None,
-    encode_with: Annotated[str | None, typer.Option(help="stock, fast or fast-bf16, as --engine of encode.")] = None,
+    encode_with: Annotated[str | None, typer.Option(help="stock, fast or fast-bf16.")] = None,
     device: Device = "cpu",
     trust_remote_code: RemoteCode = False,
     allow_pickle: AllowPickle = False,

@@ -204,7 +204,7 @@ def _text_encoder(encoder: "SparseEncoder", recipe: EncodeRecipe) -> TextEncoder
     return TextEncoder(
         encoder,
         "document",
-        recipe.engine,
+        recipe.encode_with,
         batch_size=recipe.batch_size,
         max_active_dims=recipe.max_active_dims,
     )

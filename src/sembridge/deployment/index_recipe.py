@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from sembridge.encoders.settings import BATCH_SIZE, EncodeWith
 from sembridge.errors import SembridgeError
 from sembridge.files.recipe import Recipe
 
@@ -24,8 +25,8 @@ class IndexRecipe(Recipe):
     )
     max_active_dims: int | None = Field(default=None, ge=1, description="largest weights of a document that are kept")
     min_weight: float = Field(default=0.0, ge=0.0, description="smaller weights of a document are dropped")
-    batch_size: int = Field(default=32, ge=1, description="texts encoded at once, at most")
-    encode_with: Literal["stock", "fast", "fast-bf16"] = Field(default="stock", description="as `engine` of encode")
+    batch_size: int = Field(default=BATCH_SIZE, ge=1, description="texts encoded at once, at most")
+    encode_with: EncodeWith = Field(default="stock", description="how texts are encoded")
     bulk_size: int = Field(default=512, ge=1, description="documents between two safe points")
     attempts: int = Field(default=6, ge=1, description="tries of a call before a server is given up")
     first_wait: float = Field(default=0.5, ge=0.0, description="seconds before the second try; doubled at every try")

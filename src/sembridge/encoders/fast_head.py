@@ -91,7 +91,7 @@ def fast_encoder(encoder: "SparseEncoder", task: Task, *, half: bool = False) ->
     route = splade_route(encoder, task)
     _check_route(encoder, route, task)
     if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise SembridgeError("This processor has no bfloat16 instructions; engine fast (float32) is faster here.")
+        raise SembridgeError("This processor has no bfloat16 instructions; fast (float32) is faster here.")
     body = _shadow(route.transformer, torch.bfloat16 if half else torch.float32)
     decoder = _take_decoder(body.model, route.decoder)
     bias = route.transformer.model.get_submodule(route.decoder).bias

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
+from sembridge.encoders.settings import BATCH_SIZE
+from sembridge.encoders.settings import EncodeWith as EncodeWith
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
@@ -15,35 +17,34 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Engine = Literal["stock", "fast", "fast-bf16"]
 Task = Literal["query", "document"]
 EncodeBatch = Callable[[list[str]], csr_array]
 
 _MAX_LOGIT_BYTES = 2**30  # of one batch's masked-language-model logits; pooling takes about twice that again
-_WINDOW_BATCHES = 8  # the fast engine tokenizes this many batches at a time and sorts them by their number of tokens
+_WINDOW_BATCHES = 8  # the fast way tokenizes this many batches at a time and sorts them by their number of tokens
 
 
 def encode_corpus(
     encoder: "SparseEncoder",
     texts: Sequence[str],
     *,
-    engine: Engine = "stock",
-    batch_size: int = 32,
+    encode_with: EncodeWith = "stock",
+    batch_size: int = BATCH_SIZE,
     max_active_dims: int | None = None,
     progress: bool = False,
 ) -> csr_array:
     """(n_texts, n_dims) float32 document vectors, rows in the order of the texts.
 
-    `engine` "stock" is the encoder's own `encode_document`; "fast" gives the same vectors within 1e-4 in less time on a
-    CPU; "fast-bf16" computes in bfloat16, which moves nDCG@10 by less than .002 and pays where the processor multiplies
-    bfloat16 matrices. An encoder that the fast engines do not know goes through its own way, with a logged warning.
+    `encode_with` "stock" is the encoder's own `encode_document`; "fast" gives the same vectors within 1e-4 in less time
+    on a CPU; "fast-bf16" computes in bfloat16, which moves nDCG@10 by less than .002 and pays where the processor
+    multiplies bfloat16 matrices. An encoder that the fast ways do not know goes through its own, with a logged warning.
     `batch_size` is an upper limit: a batch of long texts and a large vocabulary is cut to 1 GiB of logits.
     `max_active_dims` keeps that many largest weights a text; None is the encoder's own setting.
 
     Raises:
-        SembridgeError: no texts, a batch size below 1, an unknown engine, or weights that are not finite.
+        SembridgeError: no texts, a batch size below 1, an unknown way to encode, or weights that are not finite.
     """
-    encode = TextEncoder(encoder, "document", engine, batch_size=batch_size, max_active_dims=max_active_dims)
+    encode = TextEncoder(encoder, "document", encode_with, batch_size=batch_size, max_active_dims=max_active_dims)
     return encode(texts, "Encoding documents" if progress else None)
 
 
@@ -51,38 +52,39 @@ def encode_queries(
     encoder: "SparseEncoder",
     texts: Sequence[str],
     *,
-    engine: Engine = "stock",
-    batch_size: int = 32,
+    encode_with: EncodeWith = "stock",
+    batch_size: int = BATCH_SIZE,
     max_active_dims: int | None = None,
     progress: bool = False,
 ) -> csr_array:
     """(n_texts, n_dims) float32 query vectors; as `encode_corpus`, through the encoder's query side and prompt."""
-    encode = TextEncoder(encoder, "query", engine, batch_size=batch_size, max_active_dims=max_active_dims)
+    encode = TextEncoder(encoder, "query", encode_with, batch_size=batch_size, max_active_dims=max_active_dims)
     return encode(texts, "Encoding queries" if progress else None)
 
 
 class TextEncoder:
-    """One side of an encoder with an engine, prepared once for many calls; arguments as in `encode_corpus`.
+    """One side of an encoder with a way to encode, prepared once for many calls; arguments as in `encode_corpus`.
 
     Raises:
-        SembridgeError: a batch size below 1 or an unknown engine.
+        SembridgeError: a batch size below 1 or an unknown way to encode.
     """
 
     def __init__(
         self,
         encoder: "SparseEncoder",
         task: Task,
-        engine: Engine = "stock",
+        encode_with: EncodeWith = "stock",
         *,
-        batch_size: int = 32,
+        batch_size: int = BATCH_SIZE,
         max_active_dims: int | None = None,
     ) -> None:
         if batch_size < 1:
             raise SembridgeError(f"batch_size is {batch_size}: expected 1 or more.")
-        if engine not in get_args(Engine):
-            raise SembridgeError(f"Engine {engine!r} is unknown; expected one of {', '.join(get_args(Engine))}.")
+        if encode_with not in get_args(EncodeWith):
+            expected = ", ".join(get_args(EncodeWith))
+            raise SembridgeError(f"encode_with is {encode_with!r}: expected one of {expected}.")
         self._encoder, self._batch_size = encoder, batch_size
-        fast = None if engine == "stock" else _fast(encoder, task, engine, batch_size, max_active_dims)
+        fast = None if encode_with == "stock" else _fast(encoder, task, encode_with, batch_size, max_active_dims)
         self._encode_batch = fast or _stock(encoder, task, max_active_dims)
         self._is_fast = fast is not None
 
@@ -130,15 +132,15 @@ def _stock(encoder: "SparseEncoder", task: Task, max_active_dims: int | None) ->
 
 
 def _fast(
-    encoder: "SparseEncoder", task: Task, engine: Engine, batch_size: int, max_active_dims: int | None
+    encoder: "SparseEncoder", task: Task, encode_with: EncodeWith, batch_size: int, max_active_dims: int | None
 ) -> EncodeBatch | None:
     """The fast way, or None and a warning where there is none."""
     from sembridge.encoders.fast_head import fast_encoder
 
     try:
-        fast = fast_encoder(encoder, task, half=engine == "fast-bf16")
+        fast = fast_encoder(encoder, task, half=encode_with == "fast-bf16")
     except SembridgeError as refusal:
-        logger.warning("Engine %s is not used for the %s texts: %s", engine, task, refusal)
+        logger.warning("--encode-with %s is not used for the %s texts: %s", encode_with, task, refusal)
         return None
     return lambda texts: fast.encode(texts, batch_size=batch_size, max_active_dims=max_active_dims)
 

@@ -109,7 +109,7 @@ def random_texts(vocabulary: Vocabulary) -> list[str]:
 
 def active_dims(encoder: "SparseEncoder", texts: Sequence[str]) -> float:
     """Active dims of a document, the mean over `texts`."""
-    return float(encode_corpus(encoder, texts, engine="fast").nnz / len(texts))
+    return float(encode_corpus(encoder, texts, encode_with="fast").nnz / len(texts))
 
 
 @torch.no_grad()
@@ -177,7 +177,7 @@ def lower_biases(encoder: "SparseEncoder", token_ids: np.ndarray, texts: Sequenc
     if not biases or pooling.pooling_strategy != "max" or not len(texts) or not len(token_ids):
         logger.info("Biases are left as they are: no decoder bias, no maximum pooling, or no texts or new tokens")
         return 0
-    vectors = encode_corpus(encoder, [text[:_CHARACTERS_A_TEXT] for text in texts], engine="fast").tocsc()
+    vectors = encode_corpus(encoder, [text[:_CHARACTERS_A_TEXT] for text in texts], encode_with="fast").tocsc()
     falls = np.zeros(vectors.shape[1], np.float32)
     n_kept = int(most * len(texts))
     for token_id in token_ids.tolist():

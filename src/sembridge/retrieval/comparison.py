@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sembridge.encoders.vectors import Engine
+from sembridge.encoders.settings import BATCH_SIZE, EncodeWith
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.evaluation import Evaluation, Settings, evaluate, evaluate_bm25, evaluate_run
@@ -36,9 +36,9 @@ class EvaluationSettings:
 
     measures: tuple[str, ...] = DEFAULT_MEASURES
     top_k: int = DEFAULT_TOP_K
-    batch_size: int = 32
+    batch_size: int = BATCH_SIZE
     max_active_dims: int | None = None
-    engine: Engine = "stock"
+    engine: EncodeWith = "stock"
     cache_folder: Path | None = None
     progress: bool = False
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from scipy.sparse import csr_array
 
-from sembridge.encoders.vectors import Engine, encode_corpus, encode_queries, flops
+from sembridge.encoders.settings import BATCH_SIZE
+from sembridge.encoders.vectors import EncodeWith, encode_corpus, encode_queries, flops
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.bm25 import BM25_B, BM25_K1, BM25_METHOD, bm25_run
@@ -82,9 +83,9 @@ def evaluate(
     *,
     measures: Sequence[str] = DEFAULT_MEASURES,
     top_k: int = DEFAULT_TOP_K,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     max_active_dims: int | None = None,
-    engine: Engine = "stock",
+    engine: EncodeWith = "stock",
     cache_folder: Path | None = None,
     progress: bool = False,
 ) -> Evaluation:
@@ -104,7 +105,7 @@ def evaluate(
     cache = CorpusCache.of(encoder, cache_folder)
 
     def encoded(side: str, encode: "Callable[..., csr_array]", texts: Mapping[str, str]) -> EncodedTexts:
-        options = {"max_active_dims": max_active_dims, "engine": engine}
+        options = {"max_active_dims": max_active_dims, "encode_with": engine}
         call = partial(encode, encoder, list(texts.values()), batch_size=batch_size, progress=progress, **options)
         return timed(call) if cache is None else cache.encoded(side, list(texts.values()), options, call)
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from sembridge.encoders.anatomy import SourceFacts, check_source_encoder
 from sembridge.encoders.model_card import Score, with_training
 from sembridge.encoders.names import readme_path
-from sembridge.encoders.vectors import Engine, encode_corpus, encode_queries
+from sembridge.encoders.vectors import EncodeWith, encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import check_output_folder, write_folder
 from sembridge.language_transfer.alignment import ALIGNMENT_FILE, Alignment
@@ -88,7 +88,7 @@ def train(
     report_to: Sequence[str] = (),
     progress: bool = False,
     cache_folder: Path | None = None,
-    dev_engine: Engine = "stock",
+    dev_encode_with: EncodeWith = "stock",
 ) -> Training:
     """`encoder` trained on `data` and saved to `out`: a stock SparseEncoder folder with curve, recipe and card.
 
@@ -100,7 +100,7 @@ def train(
     Args:
         start_folder: where `encoder` came from; its alignment and transfer report are carried over.
         bridge: the teacher, for `recipe.distill`.
-        dev_engine: how the dev data is encoded, as in `evaluate`.
+        dev_encode_with: how the dev data is encoded, as in `evaluate`.
         report_to: trackers that are installed, by their names in transformers; TensorBoard's files are in `OUT.runs`.
 
     Raises:
@@ -124,7 +124,8 @@ def train(
     encoder.float()
     trainer = _trainer(
         encoder, data, recipe, facts, checkpoints, dev=dev, teacher=teacher, report_to=report_to, progress=progress,
-        alignment_folder=None if start_folder is None else Path(start_folder), dev_engine=dev_engine, resume=resume,
+        alignment_folder=None if start_folder is None else Path(start_folder), dev_encode_with=dev_encode_with,
+        resume=resume,
     )  # fmt: skip
     last = _last_checkpoint(checkpoints) if resume else None
     with (
@@ -189,7 +190,7 @@ def _trainer(
     report_to: Sequence[str],
     progress: bool,
     alignment_folder: Path | None,
-    dev_engine: Engine,
+    dev_encode_with: EncodeWith,
     resume: bool,
 ) -> "SparseEncoderTrainer":
     try:
@@ -221,7 +222,7 @@ def _trainer(
         args=arguments,
         train_dataset=Dataset.from_dict(columns),
         loss=loss,
-        evaluator=_dev_evaluator(dev, recipe, dev_engine) if dev is not None else None,
+        evaluator=_dev_evaluator(dev, recipe, dev_encode_with) if dev is not None else None,
         callbacks=[SpladeRegularizerWeightSchedulerCallback(loss, warmup_ratio=recipe.regularizer_warmup)],
     )
     trainer.remove_callback(PrinterCallback)  # it prints every log to stdout, which is the results' alone
@@ -357,7 +358,7 @@ def _bf16(recipe: TrainRecipe, *, on_cpu: bool) -> bool:
     return bool(torch.cuda.is_bf16_supported())
 
 
-def _dev_evaluator(dev: RetrievalData, recipe: TrainRecipe, engine: Engine) -> Any:
+def _dev_evaluator(dev: RetrievalData, recipe: TrainRecipe, encode_with: EncodeWith) -> Any:
     from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 
     class DevEvaluator(SentenceEvaluator):
@@ -372,7 +373,7 @@ def _dev_evaluator(dev: RetrievalData, recipe: TrainRecipe, engine: Engine) -> A
         ) -> dict[str, float]:
             training = model.training
             model.eval()
-            found = evaluate(model, dev, measures=[recipe.dev_measure], engine=engine)
+            found = evaluate(model, dev, measures=[recipe.dev_measure], engine=encode_with)
             model.train(training)
             figures = {
                 name: float(getattr(found, name) or 0.0)

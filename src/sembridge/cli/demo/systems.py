@@ -206,7 +206,7 @@ class Workshop:
 
 
 def _sparse(documents: Sequence[Document], encoder: "SparseEncoder", alignment: Alignment | None) -> System:
-    vectors = encode_corpus(encoder, [document.content for document in documents], engine="fast")
+    vectors = encode_corpus(encoder, [document.content for document in documents], encode_with="fast")
 
     def encode(question: str) -> csr_array:
         return encode_queries(encoder, [question])

@@ -15,7 +15,7 @@ from sembridge.deployment.shards import read_manifest, read_shards
 from sembridge.encoders.anatomy import check_source_encoder
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.names import mini_folder
-from sembridge.encoders.vectors import Engine, TextEncoder
+from sembridge.encoders.vectors import EncodeWith, TextEncoder
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.beir import texts_file
@@ -80,7 +80,7 @@ def open_collection(
     queries: str | Path | None = None,
     *,
     name: str,
-    engine: Engine = "stock",
+    encode_with: EncodeWith = "stock",
     max_active_dims: int | None = None,
     progress: bool = False,
 ) -> Collection:
@@ -99,7 +99,7 @@ def open_collection(
         ((document.id, document.content) for document in stream_corpus(corpus)),
         query_texts,
         name=name,
-        engine=engine,
+        encode_with=encode_with,
         max_active_dims=max_active_dims,
         progress=progress,
     )
@@ -124,7 +124,7 @@ def encoded_collection(
     queries: Mapping[str, str] | None = None,
     *,
     name: str,
-    engine: Engine = "stock",
+    encode_with: EncodeWith = "stock",
     max_active_dims: int | None = None,
     progress: bool = False,
 ) -> Collection:
@@ -134,15 +134,15 @@ def encoded_collection(
         documents: any iterable, read once; of any size.
         queries: id -> text.
         name: of the encoder, for the manifest.
-        engine, max_active_dims: as of `encode_corpus`; the second is for documents only.
+        encode_with, max_active_dims: as of `encode_corpus`; the second is for documents only.
         progress: show a bar on stderr.
 
     Raises:
         SembridgeError: the encoder is no SPLADE, whose dimensions are tokens.
     """
     tokens = encoder_tokens(encoder)
-    encode = TextEncoder(encoder, "document", engine, max_active_dims=max_active_dims)
-    encode_query = TextEncoder(encoder, "query", engine)
+    encode = TextEncoder(encoder, "document", encode_with, max_active_dims=max_active_dims)
+    encode_query = TextEncoder(encoder, "query", encode_with)
     return Collection(
         encoder=name,
         tokens=tokens,

@@ -225,7 +225,7 @@ class _Run:
                 texts,
                 batch_size=recipe.batch_size,
                 max_active_dims=recipe.max_active_dims,
-                engine=recipe.encode_with,
+                encode_with=recipe.encode_with,
             )
         else:
             vectors = vstack([item.vector for item in batch], format="csr")
