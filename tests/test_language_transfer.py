@@ -36,7 +36,7 @@ from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.assembly import compare_vocabularies, transfer
 from sembridge.language_transfer.calibration import random_texts
-from sembridge.language_transfer.folder import LanguageTransfer, Origin
+from sembridge.language_transfer.folder import LanguageTransfer, Origin, read_report
 from sembridge.language_transfer.initialization.rows import RowKind
 from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
 
@@ -418,6 +418,30 @@ def test_the_report_file_is_json_without_nan_and_holds_recipe_versions_and_stage
     assert {"python", "sembridge", "torch", "transformers"} <= report["versions"].keys()
     assert set(report["seconds"]) == {"vocabularies", "bridge", "weights", "surgery", "calibration"}
     assert "\\u" not in text  # readable, not escaped
+
+
+def test_a_saved_report_is_read_back_as_it_was(tmp_path: Path) -> None:
+    source, tokenizer = source_encoder("BertForMaskedLM", "wordpiece"), target_tokenizer("wordpiece")
+    for name, settings in {"default": {}, "mean": {"method": "mean"}}.items():
+        result = transfer(source, tokenizer, TinyBridge(), recipe=TransferRecipe.build(settings))
+        assert read_report(result.save(tmp_path / name)) == result.report
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "has no report.json; run the transfer again"),
+        ("{", "report.json is not JSON"),
+        ("[1]", "report.json: the whole: "),
+        ('{"source_encoder": "x", "target_tokenizer": "y", "n_source": 2, "n_target": 0}', "report.json: n_target: "),
+    ],
+)
+def test_a_damaged_report_is_refused_in_one_line(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "report.json").write_text(content, encoding="utf-8")
+    with pytest.raises(SembridgeError, match=message) as refusal:
+        read_report(tmp_path)
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_stage_inside_a_stage_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,10 +293,10 @@ def _least_certain(
     order = combined[doubts][:N_LEAST_CERTAIN]
     return [
         LeastCertainToken(
-            target.tokens[i],
-            round(float(rows.best_similarity[i]), 4),
-            None if np.isnan(confidence[i]) else round(float(confidence[i]), 4),
-            [part.token for part in alignment.parts(int(i))[:5]],
+            token=target.tokens[i],
+            similarity=round(float(rows.best_similarity[i]), 4),
+            confidence=None if np.isnan(confidence[i]) else round(float(confidence[i]), 4),
+            sources=[part.token for part in alignment.parts(int(i))[:5]],
         )
         for i in order
     ]

@@ -3,18 +3,22 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ConfigDict, Field
 
 from sembridge.encoders.model_card import CardContent, write_model_card
 from sembridge.files.atomic import write_folder
-from sembridge.language_transfer.alignment import Alignment
+from sembridge.files.records import read_record
 from sembridge.language_transfer.recipe import TransferRecipe
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a report is read back without torch
     from sentence_transformers import SparseEncoder
+
+    from sembridge.language_transfer.alignment import Alignment
 
 logger = logging.getLogger(__name__)
 
@@ -35,19 +39,19 @@ class Origin:
     tuned_on: str | None = None  # the data that the settings were chosen on
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LeastCertainToken:
     """A combined token with a low confidence or similarity, and what it was made of."""
 
     token: str
     similarity: float
-    confidence: float | None
+    confidence: float | None = None
     sources: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TransferReport:
-    """What a transfer did, in numbers.
+    """What a transfer did, in numbers; what earlier versions did not write has a default.
 
     Attributes:
         counts: rows a kind; they add up to n_target.
@@ -62,28 +66,39 @@ class TransferReport:
         tuned_on: the data that the settings were chosen on; None where they were given.
     """
 
+    __pydantic_config__ = ConfigDict(allow_inf_nan=False)
+
     source_encoder: str
     target_tokenizer: str
-    bridge: dict[str, object] | None
-    language: str | None
+    bridge: dict[str, Any] | None = None
+    language: str | None = None
     n_source: int
-    n_target: int
+    n_target: Annotated[int, Field(gt=0)]
     counts: dict[str, int]
     scripts: dict[str, dict[str, int]]
     support: dict[int, int]
     similarity: dict[str, float]
-    confidence: dict[str, float]
-    least_certain: list[LeastCertainToken]
-    gain: float
-    n_lowered: int
-    mean_norms: dict[str, float]
-    seconds: dict[str, float]
-    recipe: dict[str, object]
-    versions: dict[str, str]
+    confidence: dict[str, float] = field(default_factory=dict)
+    least_certain: list[LeastCertainToken] = field(default_factory=list)
+    gain: float = 1.0
+    n_lowered: int = 0
+    mean_norms: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
     tuned_on: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
+
+
+def read_report(folder: Path) -> TransferReport:
+    """The report of the transfer that wrote `folder`.
+
+    Raises:
+        SembridgeError: the folder has no report, or a damaged one.
+    """
+    return read_record(TransferReport, folder / REPORT_FILE, advice="run the transfer again")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +106,7 @@ class LanguageTransfer:
     """A transferred encoder with its explanation."""
 
     encoder: "SparseEncoder"
-    alignment: Alignment
+    alignment: "Alignment"
     report: TransferReport
     recipe: TransferRecipe
     origin: Origin

@@ -1,15 +1,15 @@
 """What lies in the folders that a report is made of: transfers, trainings and grids."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from sembridge.errors import SembridgeError
 from sembridge.experiments.results import CurvePoint, Results, read_results
+from sembridge.files.records import parse_record, read_record, read_text
 
 ALIGNMENT_FILE, REPORT_FILE = "alignment.safetensors", "report.json"  # named here: a page about a grid loads no torch
 TRAINING_FILE, CURVE_FILE, RESULTS_FILE = "training.json", "curve.jsonl", "results.jsonl"
@@ -128,7 +128,7 @@ def read_folders(paths: Sequence[Path]) -> Folders:
         kinds = _kinds(path)
         transfer = None
         if "transfer" in kinds:
-            facts = _parse(TransferFacts, path / REPORT_FILE, "run the transfer again")
+            facts = read_record(TransferFacts, path / REPORT_FILE, advice="run the transfer again")
             transfer = TransferFolder(name, path, facts, is_trained="training" in kinds)
             transfers.append(transfer)
         if "training" in kinds:
@@ -154,43 +154,15 @@ _SIGNS = {"transfer": (ALIGNMENT_FILE,), "training": (TRAINING_FILE, CURVE_FILE)
 
 
 def _training(path: Path, name: str, transfer: TransferFolder | None) -> TrainingFolder:
-    facts = _parse(TrainingFacts, path / TRAINING_FILE, "run the training again")
-    lines = _text(path / CURVE_FILE, "run the training again").splitlines()
+    again = "run the training again"
+    facts = read_record(TrainingFacts, path / TRAINING_FILE, advice=again)
+    lines = read_text(path / CURVE_FILE, advice=again).splitlines()
     curve = tuple(
-        _validated(CurvePoint, line, f"{path / CURVE_FILE}, line {number}", "run the training again")
+        parse_record(CurvePoint, line, place=f"{path / CURVE_FILE}, line {number}", advice=again)
         for number, line in enumerate(lines, start=1)
         if line.strip()
     )
     return TrainingFolder(name, path, facts, curve, transfer)
-
-
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
-def _parse(kind: type[_Model], path: Path, advice: str) -> _Model:
-    return _validated(kind, _text(path, advice), str(path), advice)
-
-
-def _text(path: Path, advice: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SembridgeError(f"{path.parent} has no {path.name}; {advice}.") from None
-    except UnicodeDecodeError:
-        raise SembridgeError(f"{path} is not UTF-8 text; {advice}.") from None
-    except OSError as error:
-        raise SembridgeError(f"{path} cannot be read ({error.strerror or error}); check its permissions.") from None
-
-
-def _validated(kind: type[_Model], text: str, place: str, advice: str) -> _Model:
-    try:
-        return kind.model_validate(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise SembridgeError(f"{place} is not JSON ({error.msg}, character {error.pos}); {advice}.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise SembridgeError(f"{place}: {where}: {first['msg']}; {advice}.") from None
 
 
 def _refuse_repetition(paths: Sequence[Path]) -> None:
