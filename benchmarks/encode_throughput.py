@@ -122,14 +122,14 @@ def measure(name: str, encoder: SparseEncoder, texts: list[str], args: argparse.
 
 
 def quality(args: argparse.Namespace) -> list[dict[str, object]]:
-    """nDCG@10 of the bundled encoder by engine."""
+    """nDCG@10 of the bundled encoder by the way of encoding."""
     encoder = load_encoder("mini/splade-en")
     rows: list[dict[str, object]] = []
     for name in ["mini/faq-en", *args.data]:
         data = load_retrieval_data(name)
         values = {
-            engine: evaluate(encoder, data, measures=["nDCG@10"], engine=engine).measures["nDCG@10"]
-            for engine in ("stock", "fast", "fast-bf16")
+            way: evaluate(encoder, data, measures=["nDCG@10"], encode_with=way).measures["nDCG@10"]
+            for way in ("stock", "fast", "fast-bf16")
         }
         rows.append({"data": data.name, "n_queries": len(data.queries), "n_documents": len(data.corpus), **values})
         print(json.dumps(rows[-1]), flush=True)

@@ -147,7 +147,7 @@ def grid_section(name: str, title: str, recipe: str, shown: Sequence[str], about
     return "\n\n".join(
         [
             f"## {title}",
-            f"`sembridge reproduce {recipe} --jobs 2 ...`: {size}, encoded by the engine {settings['engine']}. "
+            f"`sembridge reproduce {recipe} --jobs 2 ...`: {size}, encoded by the engine {settings['encode_with']}. "
             "[How to read it](../docs/reading-results.md).",
             *([about] if about else []),
             *pictures,

@@ -409,7 +409,7 @@ def test_examples_are_the_encoders_own_products(folder: Path) -> None:
 def test_a_transfer_without_a_grid_is_measured_beside_bm25(folder: Path) -> None:
     data, encoder = load_retrieval_data("mini/faq-ko"), load_encoder(folder)
     page = Page(render_report([folder], settings=ReportSettings(examples=False)))
-    own = evaluate(encoder, data, engine="fast").measures["nDCG@10"]
+    own = evaluate(encoder, data, encode_with="fast").measures["nDCG@10"]
     bm25 = max(evaluate_bm25(data, tokenizer).measures["nDCG@10"] for tokenizer in (encoder.tokenizer, None))
     for value, title in ((own, "sembridge-default, zero-shot"), (bm25, "BM25: ")):
         assert f"{value:.3f}".removeprefix("0") + f" {title}" in page.text

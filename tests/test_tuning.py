@@ -112,7 +112,7 @@ def test_what_is_tried_is_measured_as_an_encoder_of_these_settings_is() -> None:
     encoder, tokenizer = tiny_models()
     found = tuned()
     again = transfer(encoder, tokenizer, TinyBridge(), recipe=found.recipe)
-    measured = evaluate(again.encoder, collection(), measures=["nDCG@10"], engine="fast")
+    measured = evaluate(again.encoder, collection(), measures=["nDCG@10"], encode_with="fast")
     assert measured.per_query["nDCG@10"] == found.best.per_query
     assert (measured.flops, measured.query_active_dims) == (found.best.flops, found.best.query_active_dims)
 

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sembridge.cli.options import AllowPickle, Device, Json, RemoteCode
+from sembridge.cli.options import AllowPickle, Device, HowToEncode, Json, RemoteCode
 from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import app, quiet_loading
+from sembridge.encoders.settings import BATCH_SIZE
 
 if TYPE_CHECKING:
     from sembridge.retrieval.comparison import DataReport, SystemComparison, SystemRow
@@ -43,14 +44,6 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
-
-
-class EngineName(StrEnum):
-    """How texts are encoded."""
-
-    STOCK = "stock"
-    FAST = "fast"
-    FAST_BF16 = "fast-bf16"
 
 
 @app.command(
@@ -96,8 +89,8 @@ def evaluate(
     max_active_dims: Annotated[
         int | None, typer.Option(min=1, help="Keep so many largest weights of every text.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts encoded at once.")] = 32,
-    engine: Annotated[EngineName, typer.Option(help="How texts are encoded.")] = EngineName.STOCK,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts encoded at once.")] = BATCH_SIZE,
+    encode_with: HowToEncode = "stock",
     device: Device = "cpu",
     cache: Annotated[Path | None, typer.Option(help="Folder where encoded texts are kept.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Encode anew, keep nothing.")] = False,
@@ -147,7 +140,7 @@ def evaluate(
             top_k=plan.top_k,
             batch_size=batch_size,
             max_active_dims=max_active_dims,
-            engine=engine.value,
+            encode_with=encode_with,
             cache_folder=None if no_cache else cache or vector_cache.default_cache_folder(),
             progress=sys.stderr.isatty(),
         ),

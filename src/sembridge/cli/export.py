@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sembridge.cli.options import AllowPickle, Device, Json, RemoteCode
+from sembridge.cli.options import AllowPickle, Device, HowToEncode, Json, RemoteCode
 from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import app, quiet_loading
 from sembridge.deployment.export.settings import DEFAULT_SCALE
-from sembridge.encoders.settings import EncodeWith
 from sembridge.files.atomic import check_output_folder
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ Queries = Annotated[
 ]
 Scale = Annotated[float, typer.Option(help="Weights become integers, round(scale x weight).")]
 MaxActiveDims = Annotated[int | None, typer.Option(min=1, help="Largest weights of a document that are kept.")]
-Way = Annotated[EncodeWith, typer.Option("--encode-with", help="How texts are encoded.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")]
 
 
@@ -77,7 +75,7 @@ def lucene(
     queries: Queries = None,
     scale: Scale = DEFAULT_SCALE,
     max_active_dims: MaxActiveDims = None,
-    encode_with: Way = "stock",
+    encode_with: HowToEncode = "stock",
     device: Device = "cpu",
     overwrite: Overwrite = False,
     trust_remote_code: RemoteCode = False,
@@ -105,7 +103,7 @@ def pisa(
     queries: Queries = None,
     scale: Scale = DEFAULT_SCALE,
     max_active_dims: MaxActiveDims = None,
-    encode_with: Way = "stock",
+    encode_with: HowToEncode = "stock",
     device: Device = "cpu",
     overwrite: Overwrite = False,
     trust_remote_code: RemoteCode = False,
@@ -133,7 +131,7 @@ def seismic(
     out: Out,
     queries: Queries = None,
     max_active_dims: MaxActiveDims = None,
-    encode_with: Way = "stock",
+    encode_with: HowToEncode = "stock",
     device: Device = "cpu",
     overwrite: Overwrite = False,
     trust_remote_code: RemoteCode = False,
@@ -188,7 +186,7 @@ def _collection(
     name: str,
     corpus: Path,
     queries: Path | None,
-    encode_with: Way,
+    encode_with: HowToEncode,
     max_active_dims: int | None,
     *,
     quiet: bool,

@@ -206,7 +206,8 @@ def fingerprint(cell: Cell, recipe: GridRecipe) -> str:
         "test_sets": [_named(test_set, "test") for test_set in language.test_sets],
     }
     if cell.source_encoder is not None:
-        decides |= recipe.model_dump(include={"engine", "max_active_dims"})
+        # Under the name that finished cells know: they are not computed again for a word.
+        decides |= {"engine": recipe.encode_with, "max_active_dims": recipe.max_active_dims}
     if cell.is_trained:
         decides["training"] = _training(cell, recipe)
     text = json.dumps(decides, sort_keys=True, default=str)

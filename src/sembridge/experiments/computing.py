@@ -97,7 +97,7 @@ def _evaluate(cell: Cell, encoder: "SparseEncoder | None", measured: MeasuredSet
         top_k=TOP_K,
         batch_size=recipe.batch_size,
         max_active_dims=recipe.max_active_dims,
-        engine=recipe.engine,
+        encode_with=recipe.encode_with,
     )
 
 
@@ -113,7 +113,7 @@ def _result(cell: Cell, rows: list[_Measured], bench: Workbench, seconds: float)
         "fingerprint": fingerprint(cell, bench.recipe),
         "versions": _versions(),
         "seconds": round(seconds, 1),
-        "rows": [_row(cell, row, bench.recipe.engine) for row in rows],
+        "rows": [_row(cell, row, bench.recipe.encode_with) for row in rows],
         "per_query": {row.measured.settings.name: row.evaluation.per_query for row in rows},
         "lexical_overlap": {row.measured.settings.name: row.measured.overlap for row in rows},
         "health": {
@@ -123,7 +123,7 @@ def _result(cell: Cell, rows: list[_Measured], bench: Workbench, seconds: float)
     }
 
 
-def _row(cell: Cell, row: _Measured, engine: str) -> dict[str, Any]:
+def _row(cell: Cell, row: _Measured, encode_with: str) -> dict[str, Any]:
     evaluation, data = row.evaluation, row.measured.data
     least = {measure: _mean(values, row.measured.least) for measure, values in evaluation.per_query.items()}
     return {
@@ -144,7 +144,7 @@ def _row(cell: Cell, row: _Measured, engine: str) -> dict[str, Any]:
         "flops": _rounded(evaluation.flops),
         "query_active_dims": _rounded(evaluation.query_active_dims),
         "document_active_dims": _rounded(evaluation.document_active_dims),
-        "engine": engine if evaluation.flops is not None else None,
+        "engine": encode_with if evaluation.flops is not None else None,
         "seconds": round(row.seconds, 2),
     }
 

@@ -42,7 +42,7 @@ def fine_tune(cell: Cell, transferred: LanguageTransfer, bench: "Workbench", cel
                 start_folder=start,
                 resume=has_checkpoint(out),
                 overwrite=True,
-                dev_encode_with=bench.recipe.engine,
+                dev_encode_with=bench.recipe.encode_with,
             )
     finally:
         shutil.rmtree(out, ignore_errors=True)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from sembridge.encoders.settings import BATCH_SIZE, EncodeWith
 from sembridge.errors import SembridgeError
 from sembridge.files.recipe import Recipe
 from sembridge.language_transfer.recipe import TransferRecipe
@@ -122,9 +123,9 @@ class GridRecipe(Recipe):
     hybrids: tuple[str, ...] = Field(default=(), description="methods fused with BM25 over tokens, by rank")
     sampling: Sampling = Sampling()
     measures: tuple[str, ...] = Field(default=("nDCG@10", "R@100", "RR@10"), min_length=1)
-    engine: Literal["stock", "fast", "fast-bf16"] = "stock"
+    encode_with: EncodeWith = "stock"
     max_active_dims: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=BATCH_SIZE, ge=1)
     device: str = "cpu"
     allow_pickle: bool = Field(default=False, description="read pytorch_model.bin where there is no safetensors file")
     trust_remote_code: bool = Field(default=False, description="run Python code that comes with a model")

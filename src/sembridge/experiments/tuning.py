@@ -235,7 +235,9 @@ def tune(
                 encoder, target_tokenizer, bridge, recipe=tried, device=device, cache_folder=cache_folder,
                 progress=progress and tried is start,  # only the first has the bridge at work
             )  # fmt: skip
-            evaluation = evaluate(result.encoder, data, measures=(MEASURE,), top_k=depth((MEASURE,)), engine="fast")
+            evaluation = evaluate(
+                result.encoder, data, measures=(MEASURE,), top_k=depth((MEASURE,)), encode_with="fast"
+            )
             advance(evaluation.measures[MEASURE])
             return _Found(evaluation, result.report.similarity)
 

@@ -85,7 +85,7 @@ def evaluate(
     top_k: int = DEFAULT_TOP_K,
     batch_size: int = BATCH_SIZE,
     max_active_dims: int | None = None,
-    engine: EncodeWith = "stock",
+    encode_with: EncodeWith = "stock",
     cache_folder: Path | None = None,
     progress: bool = False,
 ) -> Evaluation:
@@ -94,7 +94,7 @@ def evaluate(
     Args:
         top_k: documents a query in the run.
         max_active_dims: keeps that many largest weights of every query and document; None is the encoder's own setting.
-        engine: how texts are encoded, as in `encode_corpus`.
+        encode_with: how texts are encoded, as in `encode_corpus`.
         cache_folder: where vectors are kept, so that the same encoder, settings and texts are encoded once; None keeps
             nothing. `settings["vectors"]` tells "cached" from "encoded".
 
@@ -105,7 +105,7 @@ def evaluate(
     cache = CorpusCache.of(encoder, cache_folder)
 
     def encoded(side: str, encode: "Callable[..., csr_array]", texts: Mapping[str, str]) -> EncodedTexts:
-        options = {"max_active_dims": max_active_dims, "encode_with": engine}
+        options = {"max_active_dims": max_active_dims, "encode_with": encode_with}
         call = partial(encode, encoder, list(texts.values()), batch_size=batch_size, progress=progress, **options)
         return timed(call) if cache is None else cache.encoded(side, list(texts.values()), options, call)
 
@@ -121,7 +121,7 @@ def evaluate(
         documents_per_second=len(data.corpus) / documents.seconds,
         settings=evaluation.settings
         | _encoder_settings(encoder, batch_size, max_active_dims)
-        | {"engine": engine, "vectors": "cached" if documents.cached else "encoded"},
+        | {"encode_with": encode_with, "vectors": "cached" if documents.cached else "encoded"},
     )
 
 

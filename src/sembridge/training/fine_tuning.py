@@ -373,7 +373,7 @@ def _dev_evaluator(dev: RetrievalData, recipe: TrainRecipe, encode_with: EncodeW
         ) -> dict[str, float]:
             training = model.training
             model.eval()
-            found = evaluate(model, dev, measures=[recipe.dev_measure], engine=encode_with)
+            found = evaluate(model, dev, measures=[recipe.dev_measure], encode_with=encode_with)
             model.train(training)
             figures = {
                 name: float(getattr(found, name) or 0.0)

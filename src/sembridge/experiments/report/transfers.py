@@ -215,7 +215,7 @@ def measure(
     """The transferred encoder on `data` beside BM25, fusions and the English encoder."""
     from sembridge.retrieval.comparison import EvaluationSettings, compare_systems
 
-    settings = EvaluationSettings(engine="fast")
+    settings = EvaluationSettings(encode_with="fast")
     return Measured(transfer, compare_systems({transfer.name: encoder}, [data], settings, english=english)[0], data)
 
 
