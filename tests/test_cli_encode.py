@@ -62,7 +62,7 @@ def test_wrong_options_are_refused_before_anything_is_written(
 
 
 def test_a_recipe_file_gives_the_settings_and_flags_go_over_it(tmp_path: Path) -> None:
-    (tmp_path / "encode.yaml").write_text("engine: fast\nshard_size: 500\nmax_active_dims: 9\n")
+    (tmp_path / "encode.yaml").write_text("encode_with: fast\nshard_size: 500\nmax_active_dims: 9\n")
     options = ("--recipe", tmp_path / "encode.yaml", "--max-active-dims", 7, "--out", tmp_path / "out")
     done = sembridge("encode", "mini/splade-en", "mini/faq-en", *options)
     assert done.code == 0, done.err
