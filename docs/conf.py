@@ -20,10 +20,13 @@ version = release = installed_version("sembridge")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "README"
 include_patterns = [
-    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "reproduction/mini/README.md", "docs/*.md",
-    "benchmarks/results/*/tables/*.md",
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "benchmarks/results/*.md",
+    "benchmarks/results/*/README.md", "benchmarks/results/*/tables/*.md", "reproduction/*/README.md", "docs/*.md",
 ]  # fmt: skip
-exclude_patterns = [".*", "site", "src", "tests", "out", "demo-out", "sembridge-demo"]
+exclude_patterns = [
+    ".*", "site", "src", "tests", "out", "demo-out", "sembridge-demo",
+    "benchmarks/results/transfer.md", "benchmarks/results/search_engines.md",  # parts of other pages
+]  # fmt: skip
 
 # What the navigation shows; a page of docs/ that it leaves out fails the build.
 NAVIGATION: dict[str, tuple[str, ...]] = {
@@ -42,7 +45,13 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "demo <docs/demo>",
     ),
     "Topics": ("docs/method", "docs/data", "docs/engines", "docs/scaling", "docs/reading-results"),
-    "Reference": ("docs/api", "docs/glossary", "benchmarks/README", "reproduction/mini/README"),
+    "Reference": (
+        "docs/api",
+        "docs/glossary",
+        "benchmarks/README",
+        "reproduction/mini/README",
+        "reproduction/published/README",
+    ),
     "Project": ("docs/decisions", "CONTRIBUTING", "CHANGELOG"),
 }
 
@@ -85,8 +94,10 @@ def _complete_page(app: Sphinx, docname: str, source: list[str]) -> None:
     if docname == root_doc:
         source[0] += "".join(_navigation(pages, caption) for caption, pages in NAVIGATION.items())
     elif docname == "benchmarks/README":
-        source[0] += _navigation(("results/*/tables/*",), "Tables")
-    elif docname.startswith("benchmarks/results/"):
+        source[0] += _navigation(("results/*/README", "results/*"), "Results")
+    elif (app.srcdir / docname).with_name("tables").is_dir():
+        source[0] += _navigation(("tables/*",), "Tables")
+    elif "/tables/" in docname:
         source[0] = re.sub(r"\A\*\*(.+)\*\*$", r"# \1", source[0], count=1, flags=re.MULTILINE)
 
 

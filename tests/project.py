@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Where a copy without git has its pages: an unpacked archive. Runs write beside these, `make demo` too.
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
-FOLDERS = ("docs", "benchmarks", "recipes", "src", "mini")
+FOLDERS = ("docs", "benchmarks", "reproduction", "src", "mini")
 
 
 def markdown_files(root: Path = ROOT) -> list[Path]:
