@@ -52,7 +52,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "reproduction/mini/README",
         "reproduction/published/README",
     ),
-    "Project": ("docs/decisions", "CONTRIBUTING", "CHANGELOG"),
+    "Project": ("docs/architecture", "docs/decisions", "CONTRIBUTING", "CHANGELOG"),
 }
 
 myst_enable_extensions = ["dollarmath", "html_image"]

@@ -29,6 +29,11 @@ def test_the_page_for_contributors_shows_these_floors() -> None:
     assert house.floor_table() in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
+def test_the_page_of_the_architecture_draws_these_floors() -> None:
+    drawn = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
+    assert [set(line.split()) for line in drawn.splitlines()] == [set(floor) for floor in reversed(house.FLOORS)]
+
+
 def test_the_faces_of_packages_hold_no_program() -> None:
     """Nor imports: a recipe would then be as heavy as all that its package holds."""
     for face in house.PACKAGE.rglob("__init__.py"):
