@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from sembridge.encoders.checkpoint import accounts_of_loading, refuse_wrong_tensors
 from sembridge.encoders.model_folder import (
     is_model2vec,
+    module_types,
     one_line,
     refuse_incomplete,
     refuse_missing_tokenizer,
     refuse_other_than_dense,
     refuse_other_than_sparse,
-    refuse_random_head,
     refuse_weights,
 )
 from sembridge.encoders.names import readme_path, resolve
+from sembridge.encoders.static_rules import leave_out_unknown_pieces
+from sembridge.encoders.tokenizer_fit import clamp_lengths, refuse_ids_without_rows
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_Model = TypeVar("_Model")
+_Model = TypeVar("_Model", "SentenceTransformer", "SparseEncoder")
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,6 @@ def load_encoder(
     from sentence_transformers import SparseEncoder
 
     encoder = _load(SparseEncoder, folder, name, device=device, trust_remote_code=trust_remote_code)
-    refuse_random_head(encoder, folder, name)
     return (encoder.float() if device.startswith("cpu") else encoder).eval()  # static modules ignore the asked dtype
 
 
@@ -87,7 +89,10 @@ def load_bridge(
     revision: str | None = None,
     allow_pickle: bool = False,
 ) -> "SentenceTransformer":
-    """The dense encoder called `name`; a model2vec folder becomes a SentenceTransformer.
+    """The dense encoder called `name`; a model2vec folder becomes a SentenceTransformer with model2vec's own rule.
+
+    That is: pieces that the tokenizer does not know are left out of the mean, and a text of nothing else has the vector
+    zero. Sentence Transformers would average the unknown token in, also for the same folder.
 
     Arguments, types and refusals as in `load_encoder`.
     """
@@ -97,12 +102,14 @@ def load_bridge(
     refuse_other_than_dense(folder, name)
     refuse_weights(folder, name, allow_pickle=allow_pickle)
     refuse_missing_tokenizer(folder, name)
-    if is_model2vec(folder):
+    if is_model2vec(folder) and not module_types(folder):
         bridge = _load_model2vec(folder, name, device)
     else:
         from sentence_transformers import SentenceTransformer
 
         bridge = _load(SentenceTransformer, folder, name, device=device, trust_remote_code=trust_remote_code)
+    if is_model2vec(folder):
+        leave_out_unknown_pieces(bridge)
     bridge.model_card_data.set_model_id(str(name))  # the name that a report gives
     return (bridge.float() if device.startswith("cpu") else bridge).eval()
 
@@ -180,8 +187,8 @@ def _load(
 ) -> _Model:
     import torch
 
-    with _loading_refusals(name):
-        return model_class(
+    with _loading_refusals(name), accounts_of_loading() as accounts:
+        loaded = model_class(
             str(folder),
             device=device,
             trust_remote_code=trust_remote_code,
@@ -189,6 +196,10 @@ def _load(
             # half precision is slow and inexact on a CPU
             model_kwargs={"dtype": torch.float32 if device.startswith("cpu") else "auto"},
         )
+    refuse_wrong_tensors(loaded, accounts, name)
+    clamp_lengths(loaded, name)
+    refuse_ids_without_rows(loaded, name)
+    return loaded
 
 
 def _load_model2vec(folder: Path, name: str | Path, device: str) -> "SentenceTransformer":
@@ -196,7 +207,9 @@ def _load_model2vec(folder: Path, name: str | Path, device: str) -> "SentenceTra
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
     with _loading_refusals(name):
-        return SentenceTransformer(modules=[StaticEmbedding.load(str(folder), local_files_only=True)], device=device)
+        bridge = SentenceTransformer(modules=[StaticEmbedding.load(str(folder), local_files_only=True)], device=device)
+    refuse_ids_without_rows(bridge, name)
+    return bridge
 
 
 @contextlib.contextmanager
@@ -207,9 +220,5 @@ def _loading_refusals(name: str | Path) -> Iterator[None]:
         if "trust_remote_code" in str(error):
             raise SembridgeError(
                 f"{name} brings its own Python code; read it, and if you trust it load with trust_remote_code."
-            ) from error
-        if "ignore_mismatched_sizes" in str(error):
-            raise SembridgeError(
-                f"{name} cannot be loaded: its weights have other sizes than its config.json says; check vocab_size."
             ) from error
         raise SembridgeError(f"{name} cannot be loaded: {one_line(error)}") from error

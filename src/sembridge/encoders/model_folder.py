@@ -3,13 +3,9 @@
 import importlib.util
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sembridge.errors import SembridgeError
-
-if TYPE_CHECKING:
-    from sentence_transformers import SparseEncoder
-    from transformers import PreTrainedModel
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
 SPARSE_MODULES = {"SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding", "MLMTransformer"}
@@ -59,9 +55,9 @@ def refuse_other_than_sparse(folder: Path, name: object) -> None:
 
 def refuse_other_than_dense(folder: Path, name: object) -> None:
     """Refuses sparse encoders, rerankers and plain transformers, which would get an untrained mean pooling."""
-    if is_model2vec(folder):
-        return
     kind = _model_type(folder)
+    if kind is None and is_model2vec(folder):
+        return
     if kind is None:
         raise SembridgeError(
             f"{name} is a plain {', '.join(_architectures(folder)) or 'transformer'} without modules.json, so how it"
@@ -119,27 +115,9 @@ def refuse_missing_tokenizer(folder: Path, name: object) -> None:
         )
 
 
-def refuse_random_head(encoder: "SparseEncoder", folder: Path, name: object) -> None:
-    """Refuses a masked language model whose head is not in the checkpoint and was therefore made up."""
-    from safetensors import safe_open
-    from transformers import PreTrainedModel
-
-    saved: set[str] = set()
-    for path in [p for f in _parts(folder) for p in f.glob("*.safetensors")]:
-        with safe_open(path, framework="pt") as weights:
-            saved.update(weights.keys())
-    for model in (m for m in encoder.modules() if isinstance(m, PreTrainedModel) and _has_vocabulary_head(m)):
-        body = f"{model.base_model_prefix}."
-        head = {key for key, _ in model.named_parameters() if not key.startswith(body)}
-        if saved and head and not head & saved:
-            raise SembridgeError(
-                f"{name} has no weights for its vocabulary head ({min(head)} and others), so it would be random;"
-                " expected a checkpoint saved with its masked-language-model head."
-            )
-
-
 def is_model2vec(folder: Path) -> bool:
-    return "StaticModel" in _architectures(folder) and not (folder / "modules.json").exists()
+    """Whether model2vec wrote the folder; many on the hub have a modules.json for Sentence Transformers beside it."""
+    return "StaticModel" in _architectures(folder)
 
 
 def module_types(folder: Path) -> list[str]:
@@ -177,10 +155,6 @@ def _model_type(folder: Path) -> str | None:
 def _architectures(folder: Path) -> list[str]:
     path = folder / "config.json"
     return list(_read_object(path).get("architectures") or []) if path.exists() else []
-
-
-def _has_vocabulary_head(model: "PreTrainedModel") -> bool:
-    return model.get_output_embeddings() is not None
 
 
 def _refuse_damaged(path: Path) -> None:

@@ -1,0 +1,33 @@
+"""What static dense models do with pieces that their tokenizer does not know."""
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+
+
+def unknown_id(tokenizer: "Tokenizer") -> int | None:
+    """The id that the tokenizer gives to what it does not know; None where there is none."""
+    model = tokenizer.model
+    if hasattr(model, "unk_token"):  # WordPiece, WordLevel, BPE
+        return None if model.unk_token is None else tokenizer.token_to_id(model.unk_token)
+    id_: int | None = json.loads(tokenizer.to_str())["model"].get("unk_id")  # Unigram
+    return id_
+
+
+def leave_out_unknown_pieces(bridge: "SentenceTransformer") -> None:
+    """Gives every StaticEmbedding of `bridge` model2vec's rule, `StaticModel.tokenize` there: without the unknown id.
+
+    The mean is over the known pieces; a text without one has the vector zero.
+    """
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from torch import nn
+
+    for module in bridge.modules():
+        if isinstance(module, StaticEmbedding):
+            # The padding entry of a bag counts neither in its sum nor in its number.
+            module.embedding = nn.EmbeddingBag.from_pretrained(
+                module.embedding.weight, mode=module.embedding.mode, padding_idx=unknown_id(module.tokenizer)
+            )
