@@ -32,9 +32,9 @@ WEAK = "weak-"
 TOP = "8-default"
 FIGURES = {
     MEASURE: lambda row: row.measures[MEASURE],
-    "flops": lambda row: row.flops,
-    "query_active_dims": lambda row: row.query_active_dims,
-    "document_active_dims": lambda row: row.document_active_dims,
+    "flops": lambda row: row.evaluation.flops,
+    "query_active_dims": lambda row: row.evaluation.query_active_dims,
+    "document_active_dims": lambda row: row.evaluation.document_active_dims,
 }
 
 

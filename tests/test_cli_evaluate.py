@@ -21,6 +21,7 @@ from test_cli import strict_json
 from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
 
 from sembridge.errors import SembridgeError
+from sembridge.retrieval.columns import KEPT_COLUMNS, EvaluationRow
 from sembridge.retrieval.evaluation import evaluate, evaluate_bm25
 from sembridge.retrieval.evaluation_plan import english_encoder, plan_evaluation, run_files
 from sembridge.retrieval.significance import holm
@@ -95,7 +96,7 @@ def test_document_holds_the_figures_of_every_row(place: Path, encoder: SparseEnc
     assert list(systems) == ["first", *REFERENCES, "hybrid-first"]
     data = load_retrieval_data(place / "words" / "en")
     direct = evaluate(encoder, data, measures=MEASURES).to_dict(per_query=False)
-    for key in ("measures", "query_active_dims", "document_active_dims", "flops", "postings"):
+    for key in ("measures", *(column.name for column in KEPT_COLUMNS)):
         assert systems["first"][key] == pytest.approx(direct[key], rel=1e-6)
     assert systems["first"]["documents_per_second"] > 0
     assert len(systems["first"]["health"]["checks"]) == 9
@@ -187,6 +188,7 @@ def test_csv_has_a_line_a_row_and_a_query(place: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(evaluated(place, *arguments).out)))
     assert [row["system"] for row in rows] == ["first", *REFERENCES, "hybrid-first"]
     assert {row["query_id"] for row in rows} == {""}
+    assert list(rows[0])[-6:] == [column.name for column in EvaluationRow.COLUMNS]
     assert rows[1]["flops"] == ""
     every = list(csv.DictReader(io.StringIO(evaluated(place, *arguments, "--per-query").out)))
     assert len(every) == 4 * 13
@@ -376,7 +378,10 @@ def test_card_keeps_the_measures_in_the_model_card_of_a_folder(place: Path, tmp_
     text = (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
     card = ModelCard(text)
     found = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert found == pytest.approx({name: row["measures"][name] for name in MEASURES}, abs=1e-4)
+    figures = {column.name: row[column.name] for column in KEPT_COLUMNS}
+    assert found == pytest.approx({name: row["measures"][name] for name in MEASURES} | figures, abs=1e-4)
+    for column in KEPT_COLUMNS:
+        assert f"| {column.heading} |" in text
     assert (card.data.license, card.data.model_name) == ("mit", "학교")
     assert text.count("## Quality") == 1
     assert "Text." in text

@@ -19,8 +19,10 @@ from sembridge.experiments.results import (
     sweep_rows,
     systems,
 )
+from sembridge.experiments.store import ROW_KEYS, rows_of
 from sembridge.experiments.table_formats import DASH, Group, Number, Table, to_csv, to_latex, to_markdown
 from sembridge.experiments.tables import grid_tables, write_tables
+from sembridge.retrieval.columns import COST_COLUMNS, KEPT_COLUMNS
 from sembridge.retrieval.significance import bootstrap_interval, compare, holm
 
 PERMUTATIONS = 99
@@ -376,6 +378,18 @@ def test_the_fine_tuned_tables_have_what_nothing_trains_beside_them(tmp_path: Pa
     ]  # fmt: skip
 
 
+def test_every_cost_has_a_table_and_an_older_cell_without_it_none(tmp_path: Path) -> None:
+    name = "splade-en/ko/random/zero-shot/0"
+    costs = {column.name: 7.0 for column in COST_COLUMNS}
+    assert {f"zero-shot-{column.key}" for column in COST_COLUMNS} <= tables_of(
+        tmp_path / "new", [row(name, "a", **costs)]
+    ).keys()
+    older = row(name, "a")  # as grids wrote rows before they had postings
+    assert "zero-shot-postings" not in tables_of(tmp_path / "old", [older])
+    assert ROW_KEYS.index("flops") + len(KEPT_COLUMNS) == ROW_KEYS.index("engine")
+    assert rows_of([{"rows": [older]}])[0]["postings"] is None
+
+
 def test_stages_have_tables_of_their_own_and_absent_ones_none(grid_by_name: dict[str, Table], tmp_path: Path) -> None:
     assert {"zero-shot", "fine-tuned", "steps-to-target", "words", "alpha-sweep"} <= grid_by_name.keys()
     assert {*tables_of(tmp_path, [row("any/ko/bm25-words/zero-shot", "a", flops=None, query_active_dims=None,
@@ -491,7 +505,7 @@ def test_what_is_no_result_is_refused_with_its_place(tmp_path: Path, text: str |
 
 
 def test_a_mean_of_nothing_is_nothing() -> None:
-    assert mean_of([], [["a"]], lambda row: row.flops).value is None
+    assert mean_of([], [["a"]], lambda row: row.evaluation.flops).value is None
     assert sets_by_language([]) == {}
     assert Number(None).text() == DASH
 

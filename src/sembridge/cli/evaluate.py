@@ -17,8 +17,10 @@ from sembridge.cli.options import AllowPickle, Device, HowToEncode, Json, Remote
 from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import app, quiet_loading
 from sembridge.encoders.settings import BATCH_SIZE
+from sembridge.retrieval.columns import EvaluationRow, best_of
 
 if TYPE_CHECKING:
+    from sembridge.retrieval.columns import Column
     from sembridge.retrieval.comparison import DataReport, SystemComparison, SystemRow
     from sembridge.retrieval.data import RetrievalData
     from sembridge.retrieval.evaluation_plan import EnglishEncoder, EvaluationPlan
@@ -27,15 +29,6 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 100  # of a file or pipe, which has none
 N_SHOWN_SHIFTS = 3
 LEFT_COLUMNS = ("", "measure", "verdict")
-# Fields of an evaluation in the lines of a CSV file.
-FIGURES = (
-    "query_active_dims",
-    "document_active_dims",
-    "flops",
-    "postings",
-    "queries_per_second",
-    "documents_per_second",
-)
 
 
 class Format(StrEnum):
@@ -173,11 +166,12 @@ def _write_cards(plan: "EvaluationPlan", data_sets: "Sequence[RetrievalData]", r
             continue
         path = Path(given) / "README.md"
         scores = [
-            Score(data.name, data.split, measure, value)
+            Score(data.name, data.split, column.name, value, column.heading)
             for data, report in zip(data_sets, reports, strict=True)
             for row in report.rows
             if (row.name, row.kind) == (name, "encoder")
-            for measure, value in row.evaluation.measures.items()
+            for column in row.evaluation.columns(speeds=False)
+            if (value := column.of(row.evaluation)) is not None
         ]
         write_file(path, [with_scores(path.read_text(encoding="utf-8") if path.is_file() else "", scores)])
 
@@ -202,15 +196,16 @@ def _document(
 def _csv_rows(reports: "Sequence[DataReport]", *, per_query: bool) -> Iterator[list[object]]:
     """One line a row of the tables; of single queries, too, where `query_id` is not empty."""
     measures = list(reports[0].rows[0].evaluation.measures)
-    yield ["data", "system", "kind", "query_id", *measures, *FIGURES]
+    figures = [column.name for column in EvaluationRow.COLUMNS]
+    yield ["data", "system", "kind", "query_id", *measures, *figures]
     for report in reports:
         for row in report.rows:
             evaluation = row.evaluation
             labels = [report.data, row.name, row.kind]
-            yield [*labels, "", *evaluation.measures.values(), *(getattr(evaluation, name) for name in FIGURES)]
+            yield [*labels, "", *evaluation.measures.values(), *evaluation.figures().values()]
             for query_id in evaluation.per_query[measures[0]] if per_query else ():
                 values = [evaluation.per_query[measure][query_id] for measure in measures]
-                yield [*labels, query_id, *values, *([None] * len(FIGURES))]
+                yield [*labels, query_id, *values, *([None] * len(figures))]
 
 
 def _print_report(report: "DataReport", source: "EnglishEncoder") -> None:
@@ -225,16 +220,14 @@ def _print_report(report: "DataReport", source: "EnglishEncoder") -> None:
 
 
 def _print_rows(report: "DataReport") -> None:
-    measures = list(report.rows[0].evaluation.measures)
-    best = {measure: max(row.evaluation.measures[measure] for row in report.rows) for measure in measures}
+    columns = report.rows[0].evaluation.columns()
+    best = {column: best_of(column, [row.evaluation for row in report.rows]) for column in columns}
     rows: list[list[str | Text]] = []
     for row in report.rows:
-        e = row.evaluation
-        values = [Text(f"{e.measures[m]:.3f}", style="bold" if e.measures[m] == best[m] else "") for m in measures]
-        costs = [_figure(e.query_active_dims, ".1f"), _figure(e.document_active_dims, ".1f"), _figure(e.flops, ".2f")]
-        rows.append([row.name, *values, *costs, _figure(e.postings, ",d"), _figure(e.documents_per_second, ".1f")])
-    header = ("query\ndims", "document\ndims", "\nFLOPS", "\npostings", "documents\na second")
-    _print_aligned(["", *(f"\n{measure}" for measure in measures), *header], rows)
+        values = [(column, column.of(row.evaluation)) for column in columns]
+        cells = [Text(c.text(v), style="bold" if v is not None and v == best[c] else "") for c, v in values]
+        rows.append([row.name, *cells])
+    _print_aligned(["", *map(_two_lines, columns)], rows)
 
 
 def _print_legend(report: "DataReport", source: "EnglishEncoder") -> None:
@@ -296,12 +289,12 @@ def _print_health(encoders: "Sequence[SystemRow]") -> None:
 
 def _print_overview(reports: "Sequence[DataReport]") -> None:
     """The first measure of every system on every data set."""
-    measure = next(iter(reports[0].rows[0].evaluation.measures))
-    _page().rule(Text(f"{measure} on all data", style="bold"), align="left")
+    measure = reports[0].rows[0].evaluation.columns()[0]
+    _page().rule(Text(f"{measure.heading} on all data", style="bold"), align="left")
     names = [row.name for row in reports[0].rows]
-    values = [[row.evaluation.measures[measure] for row in report.rows] for report in reports]
-    rows = [[report.data, *(f"{v:.3f}" for v in of_data)] for report, of_data in zip(reports, values, strict=True)]
-    means = [f"{sum(column) / len(column):.3f}" for column in zip(*values, strict=True)]
+    values = [[measure.of(row.evaluation) or 0.0 for row in report.rows] for report in reports]
+    rows = [[report.data, *map(measure.text, of_data)] for report, of_data in zip(reports, values, strict=True)]
+    means = [measure.text(sum(column) / len(column)) for column in zip(*values, strict=True)]
     _print_aligned(["", *names], [*rows, ["mean", *means]])
 
 
@@ -337,8 +330,9 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def _figure(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+def _two_lines(column: "Column") -> str:
+    """The heading over two lines, the lower one used first."""
+    return column.heading.replace(" ", "\n", 1) if " " in column.heading else f"\n{column.heading}"
 
 
 def _p_text(p_value: float) -> str:

@@ -63,13 +63,15 @@ class Score:
 
     Attributes:
         data: what tables call the data, such as mini/faq-ko.
-        measure: in ir-measures notation, such as nDCG@10.
+        measure: in ir-measures notation, such as nDCG@10, or the name of a figure, such as document_active_dims.
+        heading: what tables call it; the measure itself where nothing is given.
     """
 
     data: str
     split: str | None
     measure: str
     value: float
+    heading: str | None = None
 
 
 def with_training(
@@ -155,7 +157,7 @@ def _title(body: str) -> str:
 def _result(score: Score) -> EvalResult:
     return EvalResult(
         task_type=_TASK[0], task_name=_TASK[1], dataset_type=score.data, dataset_name=score.data,
-        dataset_split=score.split, metric_type=score.measure, metric_name=score.measure,
+        dataset_split=score.split, metric_type=score.measure, metric_name=score.heading or score.measure,
         metric_value=round(float(score.value), 4),
     )  # fmt: skip
 
@@ -166,7 +168,8 @@ def _key(result: EvalResult) -> tuple[str, ...]:
 
 def _quality(results: Sequence[EvalResult]) -> str:
     rows = "\n".join(
-        f"| {result.dataset_name} | {result.dataset_split or ''} | {result.metric_type} | {result.metric_value:.4f} |"
+        f"| {result.dataset_name} | {result.dataset_split or ''} | {result.metric_name or result.metric_type} "
+        f"| {_value_text(result.metric_value)} |"
         for result in results
     )
     return f"""## Quality
@@ -175,6 +178,11 @@ def _quality(results: Sequence[EvalResult]) -> str:
 |---|---|---|---:|
 {rows}
 """
+
+
+def _value_text(value: float) -> str:
+    """Shares to four places, costs to two, counts as they are."""
+    return f"{value:.4f}" if value <= 1 else f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
 
 
 def is_non_commercial(license_name: str | None) -> bool:

@@ -141,9 +141,7 @@ def _row(cell: Cell, row: _Measured, encode_with: str) -> dict[str, Any]:
         "measures": {measure: _rounded(value) for measure, value in evaluation.measures.items()},
         "least_overlapping": least,
         "lexical_overlap": _mean(row.measured.overlap, row.measured.overlap),
-        "flops": _rounded(evaluation.flops),
-        "query_active_dims": _rounded(evaluation.query_active_dims),
-        "document_active_dims": _rounded(evaluation.document_active_dims),
+        **{name: _rounded(value) for name, value in evaluation.figures(speeds=False).items()},
         "engine": encode_with if evaluation.flops is not None else None,
         "seconds": round(row.seconds, 2),
     }

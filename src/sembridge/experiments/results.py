@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sembridge.errors import SembridgeError
+from sembridge.retrieval.columns import EvaluationRow
 
 MEASURE = "nDCG@10"
 ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
@@ -38,7 +39,7 @@ class ResultRow(_Record):
         alpha: the entmax exponent, None where there is none.
         least_overlapping: the measures over the third of the queries that share fewest words with what answers them.
         lexical_overlap: mean share of a query's words that its relevant documents repeat.
-        flops, query_active_dims, document_active_dims: None for BM25.
+        evaluation: measures and figures; in the file they are keys of the line itself.
     """
 
     cell: str
@@ -52,14 +53,25 @@ class ResultRow(_Record):
     split: str = "test"
     n_queries: int
     n_documents: int
-    measures: dict[str, float]
+    evaluation: EvaluationRow
     least_overlapping: dict[str, float | None] | None = None
     lexical_overlap: float | None = None
-    flops: float | None = None
-    query_active_dims: float | None = None
-    document_active_dims: float | None = None
     seconds: float | None = None
     engine: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, line: Any) -> Any:
+        """The line with its measures and figures in one."""
+        if not isinstance(line, Mapping) or "evaluation" in line:
+            return line
+        names = {"measures", *(column.name for column in EvaluationRow.COLUMNS)}
+        return {**line, "evaluation": {name: line[name] for name in names & line.keys()}}
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """Measure -> mean over the queries."""
+        return self.evaluation.measures
 
     @property
     def system(self) -> "System":

@@ -56,9 +56,12 @@ def _cost_points(rows: Sequence[ResultRow], encoder: str) -> list[tuple[System, 
     """(FLOPS, nDCG@10) of every system of the encoder that was measured on all sets, sembridge first to be labelled."""
     groups = list(sets_by_language(rows).values())
     found = []
-    for system in systems(row for row in rows if row.source_encoder == encoder and row.flops is not None):
+    for system in systems(row for row in rows if row.source_encoder == encoder and row.evaluation.flops is not None):
         own = [row for row in rows if row.system == system]
-        x, y = mean_of(own, groups, lambda r: r.flops), mean_of(own, groups, lambda r: r.measures.get(MEASURE))
+        x, y = (
+            mean_of(own, groups, lambda r: r.evaluation.flops),
+            mean_of(own, groups, lambda r: r.measures.get(MEASURE)),
+        )
         if x.value is not None and y.value is not None and x.complete and y.complete:
             found.append((system, (x.value, y.value)))
     return sorted(found, key=lambda pair: pair[0].method != OWN)

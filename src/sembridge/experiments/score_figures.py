@@ -156,7 +156,7 @@ def alpha_sweep(results: Results) -> str:
     head(drawing, "Alpha sweep, zero-shot", sets_text(rows))
     panels = (
         (MEASURE, lambda row: row.measures.get(MEASURE), 94.0, 294.0),
-        ("active dims of a document", lambda row: row.document_active_dims, 330.0, 500.0),
+        ("active dims of a document", lambda row: row.evaluation.document_active_dims, 330.0, 500.0),
     )
     for y_name, value, top, bottom in panels:
         lines = {system: _sweep_lines(by_alpha, value) for system, by_alpha in swept.items()}

@@ -1,7 +1,7 @@
 """Tables of means: every system on every language or set, with its rank, its spread and who is ahead."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
@@ -19,6 +19,7 @@ from sembridge.experiments.results import (
     systems,
 )
 from sembridge.experiments.table_formats import Cell, Group, Number, Table
+from sembridge.retrieval.columns import COST_COLUMNS, Column, figure_column
 from sembridge.retrieval.significance import compare_all
 
 SYSTEMS_TESTED = ("sembridge-default", "sembridge-paper")
@@ -60,9 +61,18 @@ def _language_columns(
     return [*columns, _Column("average", list(languages.values()), value, decimals, ranked)]
 
 
+def _value_of(column: Column) -> Value:
+    return lambda row: column.of(row.evaluation)
+
+
+def _cost_column(average: _Column, cost: Column) -> _Column:
+    """A cost averaged as the scores are."""
+    return _Column(cost.heading, average.groups, _value_of(cost), cost.decimals, ranked=False)
+
+
 def main_table(results: Results, rows: Sequence[ResultRow], stage: str, n_permutations: int) -> Table:
     columns = _language_columns(rows, _measure)
-    flops = replace(columns[-1], head="FLOPS", value=lambda row: row.flops, decimals=2, ranked=False)
+    flops = _cost_column(columns[-1], figure_column("flops"))
     return Table(
         stage,
         f"{stage.capitalize()}: {MEASURE}, and the FLOPS statistic averaged over the languages",
@@ -111,28 +121,12 @@ def least_overlapping_table(results: Results, rows: Sequence[ResultRow], stage: 
     )
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a vector costs, in one number."""
-
-    name: str
-    title: str
-    value: Value
-    decimals: int = 1
-
-
-COSTS = (
-    Cost("flops", "FLOPS statistic", lambda row: row.flops, 2),
-    Cost("document-dims", "active dims of documents", lambda row: row.document_active_dims),
-    Cost("query-dims", "active dims of queries", lambda row: row.query_active_dims),
-)
-
-
-def cost_table(results: Results, rows: Sequence[ResultRow], stage: str, cost: Cost) -> Table:
-    of_encoders = [row for row in rows if cost.value(row) is not None]
-    columns = _language_columns(of_encoders, cost.value, decimals=cost.decimals, ranked=False)
+def cost_table(results: Results, rows: Sequence[ResultRow], stage: str, cost: Column) -> Table:
+    """What vectors cost, in one number: a column of `COST_COLUMNS`."""
+    of_encoders = [row for row in rows if cost.of(row.evaluation) is not None]
+    columns = _language_columns(of_encoders, _value_of(cost), decimals=cost.decimals, ranked=False)
     return Table(
-        f"{stage}-{cost.name}",
+        f"{stage}-{cost.key}",
         f"{stage.capitalize()}: {cost.title}",
         ("method", *(column.head for column in columns)),
         _score_groups(of_encoders, columns, {}),
@@ -290,12 +284,8 @@ def alpha_table(results: Results) -> Table:
     swept = sweep_rows(results)
     rows = [row for by_alpha in swept.values() for rows in by_alpha.values() for row in rows]
     columns = _language_columns(rows, _measure)
-    average = replace(columns[-1], ranked=False)
-    columns += [
-        replace(average, head="FLOPS", value=lambda row: row.flops, decimals=2),
-        replace(average, head="query dims", value=lambda row: row.query_active_dims, decimals=1),
-        replace(average, head="document dims", value=lambda row: row.document_active_dims, decimals=1),
-    ]
+    costs = [cost for cost in COST_COLUMNS if any(cost.of(row.evaluation) is not None for row in rows)]
+    columns += [_cost_column(columns[-1], cost) for cost in costs]
     groups = []
     for system, by_alpha in swept.items():
         steps = {alpha: System(system.source_encoder, f"{alpha:g}") for alpha in by_alpha}

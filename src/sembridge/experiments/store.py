@@ -11,14 +11,15 @@ from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import Cell, fingerprint
 from sembridge.experiments.recipe import GridRecipe
 from sembridge.files.atomic import PARTIAL, acquired_lock, write_file
+from sembridge.retrieval.columns import KEPT_COLUMNS
 
 CELLS, RESULT_FILE, ERROR_FILE, RESULTS_FILE = "cells", "result.json", "error.txt", "results.jsonl"
 CURVE_FILE = "curve.jsonl"
 LOCK_FILE = ".lock"
 ROW_KEYS = (
     "cell", "source_encoder", "language", "method", "stage", "seed", "alpha", "data", "split", "n_queries",
-    "n_documents", "measures", "least_overlapping", "lexical_overlap", "flops", "query_active_dims",
-    "document_active_dims", "engine", "seconds",
+    "n_documents", "measures", "least_overlapping", "lexical_overlap", *(column.name for column in KEPT_COLUMNS),
+    "engine", "seconds",
 )  # fmt: skip
 
 Result = dict[str, Any]
@@ -123,8 +124,8 @@ class Store:
 
 
 def rows_of(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """The rows of `results.jsonl`, by cell and data set."""
-    rows = [{key: row[key] for key in ROW_KEYS} for result in results for row in result["rows"]]
+    """The rows of `results.jsonl`, by cell and data set; None for a column that an older cell does not have."""
+    rows = [{key: row.get(key) for key in ROW_KEYS} for result in results for row in result["rows"]]
     return sorted(rows, key=lambda row: (row["cell"], row["data"], row["split"]))
 
 

@@ -9,7 +9,6 @@ from statistics import fmean
 
 from sembridge.experiments.results import MEASURE, Results, System, is_sweep, read_results, systems
 from sembridge.experiments.score_tables import (
-    COSTS,
     alpha_table,
     cost_table,
     least_overlapping_table,
@@ -19,6 +18,7 @@ from sembridge.experiments.score_tables import (
 from sembridge.experiments.significance_tables import significance_tables
 from sembridge.experiments.table_formats import DASH, FORMATS, Cell, Group, Number, Table
 from sembridge.files.atomic import write_file
+from sembridge.retrieval.columns import COST_COLUMNS
 
 __all__ = ["Results", "grid_tables", "read_results", "write_tables"]
 
@@ -62,8 +62,8 @@ def grid_tables(results: Results, *, n_permutations: int = 9999) -> Iterator[Tab
         if any(row.least_overlapping for row in rows):
             yield least_overlapping_table(results, rows, stage)
         yield from significance_tables(results, rows, stage, n_permutations)
-        for cost in COSTS:
-            if any(cost.value(row) is not None for row in rows):
+        for cost in COST_COLUMNS:
+            if any(cost.of(row.evaluation) is not None for row in rows):
                 yield cost_table(results, rows, stage, cost)
     if any(is_sweep(row.method) for row in results.rows):
         yield alpha_table(results)

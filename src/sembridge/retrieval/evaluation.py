@@ -21,6 +21,7 @@ from sembridge.encoders.vectors import EncodeWith, encode_corpus, encode_queries
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.bm25 import BM25_B, BM25_K1, BM25_METHOD, bm25_run
+from sembridge.retrieval.columns import EvaluationRow
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.health import HealthReport, health
 from sembridge.retrieval.runs import Run, exact_search, ranked
@@ -36,7 +37,7 @@ Settings = dict[str, str | int | float | None]
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(EvaluationRow):
     """The result of one system on one retrieval data set: a row of a table, and what is behind it.
 
     Attributes:
@@ -58,23 +59,25 @@ class Evaluation:
     system: str
     n_queries: int
     n_documents: int
-    measures: dict[str, float]
     per_query: dict[str, dict[str, float]] = field(repr=False)
-    query_active_dims: float | None = None
-    document_active_dims: float | None = None
-    flops: float | None = None
-    postings: int | None = None
-    queries_per_second: float | None = None
-    documents_per_second: float | None = None
     health: HealthReport | None = field(default=None, repr=False)
     settings: Settings = field(default_factory=dict)
     run: Run = field(default_factory=dict, repr=False)
 
     def to_dict(self, *, per_query: bool = True) -> dict[str, object]:
         """The fields but the run as JSON-able values; `per_query=False` leaves the single queries out."""
-        left_out = {"run"} if per_query else {"run", "per_query"}
-        values = {name: value for name, value in vars(self).items() if name not in left_out}
-        return {**values, "health": self.health.to_dict() if self.health else None}
+        return {
+            "data": self.data,
+            "language": self.language,
+            "system": self.system,
+            "n_queries": self.n_queries,
+            "n_documents": self.n_documents,
+            "measures": self.measures,
+            **({"per_query": self.per_query} if per_query else {}),
+            **self.figures(),
+            "health": self.health.to_dict() if self.health else None,
+            "settings": self.settings,
+        }
 
 
 def evaluate(

@@ -11,6 +11,7 @@ from sembridge.experiments.report.standings import Headline, headlines
 from sembridge.experiments.results import MEASURE, CurvePoint, ResultRow, Results
 from sembridge.experiments.table_formats import Group, Number, Table
 from sembridge.experiments.tables import grid_tables
+from sembridge.retrieval.columns import COST_COLUMNS, EvaluationRow
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.sources import load_retrieval_data
 
@@ -95,7 +96,7 @@ def _belongs(table: str, figure: str) -> bool:
     if figure in ("zero-shot", "fine-tuned"):
         return table == figure or table.startswith(f"{figure}-sets-")
     if figure == "flops":
-        return table.startswith("zero-shot-") and table.endswith(("flops", "dims"))
+        return table in {f"zero-shot-{column.key}" for column in COST_COLUMNS}
     if figure == "overlap-gain":
         return table == "zero-shot-significance-sets"
     return {"alpha-sweep": "alpha-sweep", "training-curves": "steps-to-target"}.get(figure) == table
@@ -142,7 +143,7 @@ def training_figure(trainings: Sequence[TrainingFolder]) -> Figure | None:
                 data=training.facts.dev or training.facts.data,
                 n_queries=0,
                 n_documents=0,
-                measures={},
+                evaluation=EvaluationRow(),
             )
         )
         curves[training.name] = training.curve

@@ -253,10 +253,7 @@ def as_results(measured: Sequence[Measured]) -> Results:
                     data=one.report.data,
                     n_queries=one.report.n_queries,
                     n_documents=one.report.n_documents,
-                    measures=evaluation.measures,
-                    flops=evaluation.flops,
-                    query_active_dims=evaluation.query_active_dims,
-                    document_active_dims=evaluation.document_active_dims,
+                    evaluation=evaluation.bare(),
                 )
                 rows.setdefault((cell, row.data), row)
                 per_query.setdefault((cell, row.data), evaluation.per_query)
