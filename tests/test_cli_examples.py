@@ -20,10 +20,14 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 from commands import run_sembridge
+from sentence_transformers import SparseEncoder
 from synthetic_results import realistic
+from tiny import tiny_encoder
 
 from sembridge.cli import app
+from sembridge.encoders.loading import load_tokenizer
 from sembridge.encoders.names import mini_folder
+from sembridge.encoders.anatomy import decoder_biases
 
 ROOT = Path(__file__).parents[1]
 NOT_RUN = {
@@ -94,8 +98,9 @@ def test_an_example_can_be_parsed(example: Example) -> None:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds what the examples name."""
     folder = tmp_path_factory.mktemp("inputs")
+    small_english_encoder().save_pretrained(str(folder / "splade-en"), create_model_card=False)
     for name, language in (("splade-ko", "ko"), ("splade-ko-random", "ko"), ("splade-ru", "ru")):
-        models = ("mini/splade-en", f"mini/tokenizer-{language}", str(folder / name))
+        models = (str(folder / "splade-en"), f"mini/tokenizer-{language}", str(folder / name))
         run_sembridge(["transfer", *models, "--method", "multivariate"])
     documents = [json.loads(line) for line in (mini_folder("mini/faq-ko") / "corpus.jsonl").open(encoding="utf-8")][:40]
     save_corpus(folder, [{**document, "_id": f"doc-{i}"} for i, document in enumerate(documents)])
@@ -110,6 +115,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "reproduction").symlink_to(ROOT / "reproduction")
     (folder / "DATA").mkdir()
     return folder
+
+
+def small_english_encoder() -> SparseEncoder:
+    """The bundled vocabulary with a body of two layers: what an example does is shown by it as well, in a second."""
+    encoder = tiny_encoder("BertForMaskedLM", load_tokenizer("mini/splade-en"))
+    for bias in decoder_biases(encoder):
+        bias.data.fill_(-5.0)  # random rows fire in every second text
+    return encoder
 
 
 def lines_of(records: list[dict[str, Any]]) -> str:

@@ -117,6 +117,14 @@ def rounding(values: torch.Tensor, *, n_terms: int = HIDDEN_SIZE) -> float:
     return n_terms * torch.finfo(values.dtype).eps * float(values.abs().max())
 
 
+def assert_same_vectors(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Up to rounding: vectors of the same weights through other shapes, batches, threads, processes or libraries.
+
+    Only one computation repeated is equal bit for bit, and what is copied; compare tensors for those.
+    """
+    torch.testing.assert_close(found, expected, rtol=0, atol=rounding(expected))
+
+
 def permutation(source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> torch.Tensor:
     """The source id of every target id, for two tokenizers with the same tokens: (n,) int64."""
     source_ids, target_ids = source.get_vocab(), target.get_vocab()
