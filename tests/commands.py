@@ -38,7 +38,8 @@ def sembridge(*arguments: object) -> Done:
     return Done(int(exit_.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def run_sembridge(words: Sequence[str]) -> None:
-    """Nothing, if `sembridge WORDS...`, as documents and help texts show it, ends with 0."""
+def run_sembridge(words: Sequence[str]) -> str:
+    """What `sembridge WORDS...`, as documents and help texts show it, printed; it must end with 0."""
     done = sembridge(*words)
     assert not done.code, f"sembridge {' '.join(words)} ended with {done.code}: {done.err}"
+    return done.out

@@ -25,9 +25,9 @@ from synthetic_results import realistic
 from tiny import tiny_encoder
 
 from sembridge.cli import app
+from sembridge.encoders.anatomy import decoder_biases
 from sembridge.encoders.loading import load_tokenizer
 from sembridge.encoders.names import mini_folder
-from sembridge.encoders.anatomy import decoder_biases
 
 ROOT = Path(__file__).parents[1]
 NOT_RUN = {

@@ -52,9 +52,9 @@ def demonstrate(language: str, out: Path, *, progress: bool = False) -> Demonstr
     result = transfer(source, tokenizer, load_bridge(BRIDGE), origin=origin, progress=progress)
     random = transfer(source, tokenizer, None, recipe=TransferRecipe.build({"method": "random"}))
     evaluations = {
-        "SemBridge, zero-shot": evaluate(result.encoder, data, measures=[MEASURE]),
-        "untouched English encoder": evaluate(source, data, measures=[MEASURE]),
-        "random initialisation": evaluate(random.encoder, data, measures=[MEASURE]),
+        "SemBridge, zero-shot": evaluate(result.encoder, data, measures=[MEASURE], encode_with="fast"),
+        "untouched English encoder": evaluate(source, data, measures=[MEASURE], encode_with="fast"),
+        "random initialisation": evaluate(random.encoder, data, measures=[MEASURE], encode_with="fast"),
         "BM25 over the same tokens": evaluate_bm25(data, tokenizer, measures=[MEASURE]),
     }
     folder = result.save(out / f"splade-{language}", overwrite=True)
