@@ -502,11 +502,15 @@ def test_a_cut_gzip_file_is_refused(method: str, name: str, tmp_path: Path, kore
 
 
 @over_methods
-def test_without_gensim_the_install_line_is_given(
+def test_without_gensim_the_install_line_is_given_where_it_is_needed(
     method: str, tmp_path: Path, korean: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "gensim.models", None)
-    assert refusal(tmp_path, korean, method).endswith('pip install "sembridge[baselines]"')
+    binary = tmp_path / "words.bin"
+    binary.write_bytes(korean["word_vectors"].read_bytes())
+    assert refusal(tmp_path, {**korean, "word_vectors": binary}, method).endswith('"sembridge[baselines]"')
+    if method != "focus":  # word vectors as text need no gensim
+        build(tmp_path, {**korean, **({} if method != "ofa" else {"dictionary": None})}, method=method)
 
 
 def refusal(tmp_path: Path, files: Mapping[str, Path], method: str) -> str:

@@ -274,7 +274,7 @@ def test_split_without_a_relevant_document_is_refused(folder: Path) -> None:
 )
 def test_text_that_is_not_utf8_is_refused(folder: Path, text: str, encoding: str) -> None:
     (folder / "corpus.jsonl").write_bytes(f'{{"_id": "d1", "text": "{text}"}}\n'.encode(encoding))
-    with pytest.raises(SembridgeError, match=r"corpus\.jsonl: not UTF-8"):
+    with pytest.raises(SembridgeError, match=r"corpus\.jsonl, line 1: not UTF-8"):
         load_retrieval_data(folder)
 
 

@@ -1,4 +1,8 @@
-"""Text files a user gives, a passage a line: read once, as a stream, plain or through gzip."""
+"""Text files a user gives: read once, as a stream, plain or through gzip, and every line as it stands.
+
+A line ends with a line feed, with or without a carriage return before it, and nowhere else: U+2028, U+0085 and form
+feeds belong to texts. The last line needs no end, and a byte order mark at the start is no text.
+"""
 
 import gzip
 import zlib
@@ -9,23 +13,58 @@ from typing import Any
 from sembridge.errors import SembridgeError, reason_of
 
 
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 text (.gz allowed) that are not blank.
+def decoded_lines(path: Path, *, errors: str = "strict") -> Iterator[tuple[int, str]]:
+    """(number from 1, line with its end) of a UTF-8 text (.gz allowed).
+
+    Args:
+        errors: as of `bytes.decode`, for files whose texts were cut within a character.
 
     Raises:
-        SembridgeError: the file is missing, damaged, or not UTF-8.
+        SembridgeError: the file is missing, damaged, cannot be read, or is not UTF-8.
     """
     number = 0
     try:
         with open_file(path) as file:
             for number, line in enumerate(file, start=1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                if text:
-                    yield text
-    except UnicodeDecodeError:
-        raise SembridgeError(f"{path}, line {number}: not UTF-8; convert it first.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise SembridgeError(f"{path} cannot be read: {reason_of(error)}.") from None
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8", errors)
+    except UnicodeDecodeError as error:
+        raise SembridgeError(f"{path}, line {number}: not UTF-8 ({error.reason}); save it as UTF-8.") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise SembridgeError(
+            f"{path}: broken gzip file after line {max(0, number - 1)} ({reason_of(error)}); fetch it again."
+        ) from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> SembridgeError:
+    """The refusal of a file that the system does not give."""
+    return SembridgeError(f"{path} cannot be read ({reason_of(error)}); check its name, its permissions and its disk.")
+
+
+def numbered_lines(path: Path, *, errors: str = "strict") -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, numbered from 1, without their ends.
+
+    Raises:
+        SembridgeError: as `decoded_lines`.
+    """
+    for number, line in decoded_lines(path, errors=errors):
+        if line.strip():
+            yield number, without_end(line)
+
+
+def without_end(line: str) -> str:
+    """A line without its line feed, and the carriage return before it."""
+    return line.removesuffix("\n").removesuffix("\r")
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 text (.gz allowed) that are not blank, without white space around them.
+
+    Raises:
+        SembridgeError: as `decoded_lines`.
+    """
+    return (line.strip() for _, line in numbered_lines(path))
 
 
 def open_file(path: Path) -> Any:

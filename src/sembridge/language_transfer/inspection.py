@@ -12,6 +12,7 @@ import torch
 from sembridge.encoders.scripts import script_of, token_script
 from sembridge.encoders.vocabulary import TokenKind, Vocabulary
 from sembridge.errors import SembridgeError
+from sembridge.files.lines import read_lines
 from sembridge.language_transfer.assembly import Vocabularies
 from sembridge.language_transfer.initialization.sembridge import candidate_ids
 from sembridge.language_transfer.recipe import TransferRecipe
@@ -95,25 +96,20 @@ def inspect_transfer(
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file, for `text_statistics`.
+    """The lines of a UTF-8 file (.gz allowed) that are not blank, for `text_statistics`.
 
     Raises:
         SembridgeError: it cannot be read, is not UTF-8, or holds nothing but white space.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SembridgeError(f"Text file {path} cannot be read: {error.strerror}. Give a UTF-8 text file.") from None
-    except UnicodeDecodeError as error:
-        raise SembridgeError(f"Text file {path} is not UTF-8 (byte {error.start}); convert it first.") from None
-    if not text.strip():
+    text = "\n".join(read_lines(Path(path)))
+    if not text:
         raise SembridgeError(f"Text file {path} is empty; expected some text of the target language.")
     return text
 
 
 def text_statistics(tokenizer: "PreTrainedTokenizerBase", vocabulary: Vocabulary, text: str) -> TextStatistics:
     """Fertility, unknown rate and scripts of `text` under `tokenizer`."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]
     encodings = tokenizer(lines, add_special_tokens=False)["input_ids"]
     ids = [token_id for encoding in encodings for token_id in encoding]
     counts = Counter(ids)

@@ -5,14 +5,13 @@
 spaces: query id, 0, corpus id, score.
 """
 
-import gzip
-import json
 import re
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from sembridge.errors import SembridgeError
+from sembridge.files.lines import numbered_lines
+from sembridge.files.rows import shown, stream_records
 
 Qrels = dict[str, dict[str, int]]
 
@@ -21,8 +20,8 @@ _QRELS_SUFFIXES = (".tsv", ".trec", ".txt")
 _LAYOUTS = {3: "query id, corpus id, score", 4: "query id, 0, corpus id, score"}
 _HEADER_STARTS = ("query-id", "query_id", "qid")
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
+_SPACES = re.compile(r"[ \t]+")
 _WHOLE_NUMBER = re.compile(r"([+-]?\d{1,9})(\.0*)?", re.ASCII)
-_BLOCK_ROWS = 1024  # of a Parquet file in memory at a time
 _SHOWN = 80  # characters of a value in a refusal
 
 
@@ -63,8 +62,10 @@ def read_qrels(folder: Path, split: str, queries: Mapping[str, str], corpus: Map
     path = _qrels_file(folder, split)
     qrels: Qrels = {}
     n_fields = None
-    for number, line in _numbered_lines(path):
-        fields = [field.strip() for field in (line.split("\t") if path.suffix == ".tsv" else line.split())]
+    for number, line in numbered_lines(path):
+        # An id is every character between two tabs, and in TREC's files between two spaces or tabs.
+        fields = line.split("\t") if path.suffix == ".tsv" else _SPACES.split(line.strip(" \t"))
+        fields[-1] = fields[-1].strip()
         if fields[0].casefold() in _HEADER_STARTS and not _WHOLE_NUMBER.fullmatch(fields[-1]):
             continue
         where = f"{path}, line {number}"
@@ -122,66 +123,6 @@ def _qrels_files(folder: Path) -> list[Path]:
     return [path for path in listed if path.suffix in _QRELS_SUFFIXES]
 
 
-def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, numbered from 1, without byte order mark and line ends."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    try:
-        with opener(path, "rt", encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise SembridgeError(f"{path}: not UTF-8 after line {number} ({error.reason}); save it as UTF-8.") from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise SembridgeError(f"{path}: broken gzip file after line {number} ({error}); fetch it again.") from error
-
-
-def stream_records(path: Path, *, columns: tuple[str, ...] | None = None) -> Iterator[tuple[str, dict[str, object]]]:
-    """("line 3" or "row 3", record) of a .jsonl, .jsonl.gz or .parquet file, in blocks; None reads every column.
-
-    Raises:
-        SembridgeError: the file is broken, or a line is no JSON object.
-    """
-    return _rows(path, columns) if path.suffix == ".parquet" else _records(path)
-
-
-def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
-    for number, line in _numbered_lines(path):
-        yield f"line {number}", _json_object(line, f"{path}, line {number}")
-
-
-def _rows(path: Path, asked: tuple[str, ...] | None) -> Iterator[tuple[str, dict[str, object]]]:
-    """The rows of a Parquet file in blocks, with the columns that were asked for."""
-    from pyarrow import ArrowInvalid
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        file = ParquetFile(path)
-        columns = [name for name in file.schema_arrow.names if asked is None or name in asked]
-        number = 0
-        for batch in file.iter_batches(batch_size=_BLOCK_ROWS, columns=columns):
-            for record in batch.to_pylist():
-                number += 1
-                yield f"row {number}", record
-    except ArrowInvalid as error:
-        reason = " ".join(str(error).split())[:_SHOWN]
-        raise SembridgeError(f"{path}: not a Parquet file, or a broken one ({reason}); fetch it again.") from error
-
-
-def _json_object(line: str, where: str) -> dict[str, object]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        nul = "; it holds NUL bytes, so the file is damaged: fetch it again" if "\0" in line else ""
-        raise SembridgeError(f"{where}: not valid JSON ({error.msg}, column {error.colno}){nul}.") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; thousands of brackets
-        raise SembridgeError(f"{where}: JSON that cannot be read ({error}).") from error
-    if not isinstance(record, dict):
-        raise SembridgeError(f"{where}: a {type(record).__name__} instead of a JSON object with _id and text.")
-    return record
-
-
 def text_id_of(record: dict[str, object], where: str) -> str:
     """The `_id` of a record, or a refusal that says where."""
     value = record.get("_id")
@@ -204,12 +145,6 @@ def string_of(record: dict[str, object], key: str, where: str) -> str:
             f"{where}: {key} holds half a surrogate pair, which no tokenizer reads; write it as UTF-8."
         )
     return value
-
-
-def shown(value: object) -> str:
-    """A value as a refusal shows it, cut to a length that fits a line."""
-    shown = repr(value)
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
 def _check_fields(fields: list[str], n_expected: int | None, where: str) -> None:

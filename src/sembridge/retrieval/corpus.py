@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from sembridge.encoders.names import mini_folder
 from sembridge.errors import SembridgeError
-from sembridge.retrieval.beir import shown, stream_records, string_of, text_id_of, texts_file
+from sembridge.files.rows import shown, stream_records
+from sembridge.retrieval.beir import string_of, text_id_of, texts_file
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 _BLOCK_DOCUMENTS = 1024  # are read ahead, and their ids looked up together
@@ -87,13 +88,8 @@ def corpus_file(source: str | Path) -> Path:
 
 
 def _placed_documents(path: Path) -> Iterator[tuple[str, Document]]:
-    try:
-        for place, record in stream_records(path):
-            yield place, _document(record, f"{path}, {place}")
-    except OSError as error:
-        raise SembridgeError(
-            f"{path} cannot be read ({error.strerror or error}); check its permissions and its disk."
-        ) from error
+    for place, record in stream_records(path):
+        yield place, _document(record, f"{path}, {place}")
 
 
 def _document(record: dict[str, object], where: str) -> Document:

@@ -1,14 +1,16 @@
 """Static vectors of words and of subwords: word2vec files, means over words, and fastText (all files through gensim).
 
-What FOCUS, OFA and WECHSEL share. gensim is the optional extra `baselines`.
+What FOCUS, OFA and WECHSEL share. gensim, for fastText and binary files, is the optional extra `baselines`.
 """
 
+import codecs
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sembridge.errors import SembridgeError, reason_of
-from sembridge.files.lines import open_file
+from sembridge.files.lines import decoded_lines, open_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,36 +64,73 @@ def load_gensim() -> Any:
     try:
         return import_module("gensim.models")
     except ImportError:
-        raise SembridgeError('Methods focus, ofa and wechsel need gensim: pip install "sembridge[baselines]"') from None
+        raise SembridgeError(
+            'Method focus, and word vectors in a binary file, need gensim: pip install "sembridge[baselines]"'
+        ) from None
 
 
 def read_word_vectors(path: Path) -> WordVectors:
     """The word vectors of a file in word2vec's format: text, or binary when its name ends in .bin; .gz allowed.
 
+    In text a word is all that stands before the first space of its line. Of a word that comes twice the first counts.
+
     Raises:
-        SembridgeError: the file is missing, damaged, of another format, or holds numbers that are not finite.
+        SembridgeError: the file is missing, damaged, of another format, or holds numbers that are not finite; a binary
+            file, and gensim is not installed.
     """
-    models = load_gensim()
-    _check_header(path)
-    binary = path.name.removesuffix(".gz").endswith(".bin")
-    try:
-        # Published files hold words that were cut within a character.
-        read = models.KeyedVectors.load_word2vec_format(str(path), binary=binary, unicode_errors="replace")
-    except _READ_ERRORS as error:
-        form = "binary" if binary else "text"
-        raise SembridgeError(f"Word vectors {path} are no {form} word2vec file: {reason_of(error)}.") from None
+    n_words, dim = _header(path)
+    is_binary = path.name.removesuffix(".gz").endswith(".bin")
+    read = _read_binary(path) if is_binary else _read_text(path, n_words, dim)
     finite = np.isfinite(read.vectors).all(1)
     if not finite.all():
-        word = read.index_to_key[int(np.flatnonzero(~finite)[0])]
+        word = read.words[int(np.flatnonzero(~finite)[0])]
         raise SembridgeError(f"Word vectors {path}: the vector of {word!r} is not finite; train them again.")
+    return read
+
+
+def _read_binary(path: Path) -> WordVectors:
+    models = load_gensim()
+    try:
+        read = models.KeyedVectors.load_word2vec_format(str(path), binary=True, unicode_errors="replace")
+    except _READ_ERRORS as error:
+        raise SembridgeError(f"Word vectors {path} are no binary word2vec file: {reason_of(error)}.") from None
     return WordVectors(tuple(read.index_to_key), read.vectors)
 
 
-def _check_header(path: Path) -> None:
-    """word2vec files of both kinds begin with a line of two numbers: words and width."""
+def _read_text(path: Path, n_words: int, dim: int) -> WordVectors:
+    try:
+        vectors = np.empty((n_words, dim), np.float32)
+    except (MemoryError, ValueError) as error:
+        raise SembridgeError(f"Word vectors {path} are no text word2vec file: {reason_of(error)}.") from None
+    rows: dict[str, int] = {}
+    # Published files hold words that were cut within a character.
+    number = 1
+    for number, line in islice(decoded_lines(path, errors="replace"), 1, n_words + 1):
+        word, *numbers = line.rstrip(" \r\n").split(" ")
+        try:
+            if len(numbers) != dim:
+                raise ValueError(f"{len(numbers)} numbers instead of {dim}")
+            vectors[len(rows)] = [float(figure) for figure in numbers]
+        except ValueError as error:
+            raise SembridgeError(
+                f"Word vectors {path}, line {number}, are no text word2vec file: {reason_of(error)}."
+            ) from None
+        rows.setdefault(word, len(rows))
+    if number_missing := n_words - number + 1:
+        raise SembridgeError(
+            f"Word vectors {path} are no text word2vec file: {number_missing:,} of the {n_words:,} words that its "
+            "first line promises are not there; fetch it again."
+        )
+    if len(rows) < n_words:
+        logger.warning("%s: %d words come twice; the first vector counts", path, n_words - len(rows))
+    return WordVectors(tuple(rows), vectors[: len(rows)])
+
+
+def _header(path: Path) -> tuple[int, int]:
+    """The two numbers that word2vec files of both kinds begin with: words and width."""
     try:
         with open_file(path) as file:
-            header = file.readline(_HEADER_BYTES).split()
+            header = file.readline(_HEADER_BYTES).removeprefix(codecs.BOM_UTF8).split()
     except _READ_ERRORS as error:
         raise SembridgeError(f"Word vectors {path} cannot be read: {reason_of(error)}.") from None
     if len(header) != 2 or not all(number.isdigit() and int(number) for number in header):
@@ -99,6 +138,7 @@ def _check_header(path: Path) -> None:
             f"Word vectors {path} are no word2vec file: expected a first line of two numbers (words and width), "
             "then a word and its numbers a line."
         )
+    return int(header[0]), int(header[1])
 
 
 def subword_vectors(
