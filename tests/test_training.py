@@ -338,7 +338,7 @@ def test_a_beir_folder_gives_every_relevant_pair() -> None:
         (b'{"query": "a", "positive": ""}\n', "instead of a text"),
         (b'{"query": "a", "positive": null}\n', "instead of a text"),
         (b'{"query": "\xcf\xf0\xe8", "positive": "b"}\n', "(?i)utf-?8"),
-        (b"{", "cannot be read"),
+        (b"{", r"rows\.jsonl, line 1: not valid JSON"),
     ],
 )
 def test_broken_files_of_pairs_are_refused(tmp_path: Path, content: bytes, expected: str) -> None:

@@ -1,29 +1,27 @@
 """Training data: query-document pairs, with hard negatives where there are some.
 
-From a BEIR folder (`qrels/train.tsv`), a file of pairs or triplets (JSONL, CSV, TSV, Parquet; gzipped too), a dataset
-of the Hugging Face hub (`hub:NAME[:SUBSET]`), or text without labels (`corpus:PLACE`), of which pairs are made.
+From a BEIR folder (`qrels/train.tsv`), a file of pairs or tuples (JSON lines or an array, CSV, TSV, Parquet; gzipped
+too), a dataset of the Hugging Face hub (`hub:NAME[:SUBSET]`), or text without labels (`corpus:PLACE`), of which pairs
+are made.
 """
 
+import logging
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sembridge.errors import SembridgeError
+from sembridge.files.rows import RECORD_FILES, record_kind, shown, stream_records
 from sembridge.retrieval.runs import Run, ranked
 from sembridge.retrieval.sources import load_retrieval_data
-from sembridge.training.hub_data import hub_columns
+from sembridge.training.columns import ReadRows, TrainingRow, read_rows
+from sembridge.training.hub_data import hub_rows
 from sembridge.training.pseudo_queries import MAX_PAIRS, pseudo_pairs, stream_passages
 
-if TYPE_CHECKING:
-    import pyarrow
+logger = logging.getLogger(__name__)
 
-# The first name found in a file is taken; the order is that of Sentence Transformers' and WebFAQ's usual layouts.
-QUERY_NAMES = ("query", "anchor", "question", "queries", "premise")
-DOCUMENT_NAMES = ("positive", "document", "passage", "answer", "text", "context", "hypothesis")
-NEGATIVE_NAMES = ("negative", "hard_negative", "neg")
-FILE_KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 MAX_CHARACTERS = 20_000  # no encoder reads further; a text of megabytes would only slow the tokenizer down
 
 
@@ -37,6 +35,8 @@ class TrainingData:
         negatives: for every row the same number of documents that do not answer its query; empty lists without any.
         relevant: query text -> all its relevant document texts, which must never serve as its negatives.
         sources: a number for every row, the same for rows of one source; a batch holds rows of one.
+        left_out: what was read and is in no row -> how many; what was changed counts too.
+        unused_columns: names of columns that say nothing to a training.
     """
 
     name: str
@@ -45,6 +45,8 @@ class TrainingData:
     negatives: list[list[str]]
     relevant: dict[str, frozenset[str]]
     sources: list[int]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    unused_columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -74,7 +76,9 @@ class TrainingData:
         )
 
     def with_negatives(self, run: Run, document_ids: dict[str, str], n_negatives: int) -> "TrainingData":
-        """The rows with the best documents of `run` that are not relevant; rows with too few of them are dropped.
+        """The rows with the best documents of `run` that are not relevant, after the negatives they have already.
+
+        Rows with too few of them are dropped, and counted.
 
         Args:
             run: row number as text -> document id -> score.
@@ -83,15 +87,17 @@ class TrainingData:
         kept, negatives = [], []
         for row, query in enumerate(self.queries):
             texts = (document_ids[document] for document in ranked(run.get(str(row), {})))
-            found = [text for text in dict.fromkeys(texts) if text not in self.relevant[query]][:n_negatives]
+            known = {*self.relevant[query], *self.negatives[row]}
+            found = [text for text in dict.fromkeys(texts) if text not in known][:n_negatives]
             if len(found) == n_negatives:
                 kept.append(row)
-                negatives.append(found)
+                negatives.append([*self.negatives[row], *found])
         if not kept:
             raise SembridgeError(
                 f"{self.name}: no query has {n_negatives} documents that are not relevant; lower n_negatives."
             )
-        return self._chosen(kept, negatives)
+        left_out = _sum(self.left_out, {"rows with too few hard negatives": len(self) - len(kept)})
+        return replace(self._chosen(kept, negatives), left_out=left_out)
 
 
 def load_training_data(
@@ -127,29 +133,54 @@ def _from_corpus(name: str, n_pairs: int, seed: int) -> TrainingData:
 
 def _labelled(name: str | Path, split: str) -> TrainingData:
     if str(name).startswith("hub:"):
-        return _from_columns(str(name), hub_columns(str(name), split))
+        return _from_rows(str(name), hub_rows(str(name), split))
     path = Path(name)
     if path.is_file():
         return _from_file(path)
     if not path.is_dir() and not str(name).startswith(("mini/", "mteb:")):
         raise SembridgeError(
             f"No training data at {str(name)!r}: expected a BEIR folder with qrels/{split}.tsv, a file of pairs "
-            f"({', '.join(FILE_KINDS)}, also .gz), hub:NAME[:SUBSET], or corpus:PLACE for text without labels."
+            f"({', '.join(RECORD_FILES)}, also .gz), hub:NAME[:SUBSET], or corpus:PLACE for text without labels."
         )
     data = load_retrieval_data(name, split=split)
-    pairs = [
-        (data.queries[query], data.corpus[document])
-        for query, judged in data.qrels.items()
-        for document, score in judged.items()
-        if score > 0
-    ]
-    return pairs_data(data.name, [query for query, _ in pairs], [document for _, document in pairs])
+    found = ReadRows()
+    for query, judged in data.qrels.items():
+        relevant = [document for document, score in judged.items() if score > 0]
+        found.rows += [TrainingRow(data.queries[query], data.corpus[document]) for document in relevant]
+        found.leave_out("judgments of documents that are not relevant", len(judged) - len(relevant))
+    return _from_rows(data.name, found)
+
+
+def _from_file(path: Path) -> TrainingData:
+    if record_kind(path) not in RECORD_FILES:
+        raise SembridgeError(f"{path} is no file of pairs: expected {', '.join(RECORD_FILES)}, also with .gz.")
+    return _from_rows(str(path), read_rows(str(path), stream_records(path)))
+
+
+def _from_rows(name: str, found: ReadRows) -> TrainingData:
+    data = pairs_data(
+        name,
+        [row.query for row in found.rows],
+        [row.document for row in found.rows],
+        [row.negatives for row in found.rows],
+    )
+    data = replace(data, left_out=_sum(found.left_out, data.left_out), unused_columns=found.unused_columns)
+    told = [f"{count:,} {what}" for what, count in data.left_out.items()]
+    if data.unused_columns:
+        told.append(f"columns not used: {', '.join(data.unused_columns)}")
+    if told:
+        logger.warning("%s: %d pairs are trained on; %s", name, len(data), "; ".join(told))
+    return data
 
 
 def pairs_data(
     name: str, queries: Sequence[str], documents: Sequence[str], negatives: Sequence[Sequence[str]] | None = None
 ) -> TrainingData:
     """Checked training data; empty texts are refused and very long ones cut to 20,000 characters.
+
+    Rows may have any number of negatives. Those that are relevant to their own query are dropped, then every row gets
+    as many as half of the rows have at least: others lose their last ones, or take their own a second time; a row
+    without any takes the document of another row. `left_out` counts each of these.
 
     Raises:
         SembridgeError: no rows, or an empty text.
@@ -159,17 +190,65 @@ def pairs_data(
             f"{name} holds no pair of a query and a relevant document; nothing can be learned from it."
         )
     relevant: dict[str, set[str]] = {}
+    given = [*queries, *documents, *(text for row in negatives or () for text in row)]
+    left_out = {f"texts cut at {MAX_CHARACTERS:,} characters": sum(len(text) > MAX_CHARACTERS for text in given)}
     columns = [_checked(name, texts) for texts in (queries, documents)]
     for query, document in zip(*columns, strict=True):
         relevant.setdefault(query, set()).add(document)
-    return TrainingData(
+    data = TrainingData(
         name=name,
         queries=columns[0],
         documents=columns[1],
         negatives=[_checked(name, row) for row in negatives] if negatives else [[] for _ in queries],
         relevant={query: frozenset(texts) for query, texts in relevant.items()},
         sources=[0] * len(queries),
+        left_out=_sum(left_out),
     )
+    return _with_even_negatives(data)
+
+
+def _with_even_negatives(data: TrainingData) -> TrainingData:
+    """The data with as many negatives a row as half of its rows have, none of them relevant to the row's query."""
+    true = [
+        [text for text in dict.fromkeys(row) if text not in data.relevant[query]]
+        for query, row in zip(data.queries, data.negatives, strict=True)
+    ]
+    n_given, n_true = (sum(len(set(row)) for row in rows) for rows in (data.negatives, true))
+    counts = sorted(map(len, true))
+    # The upper median: at least half of the rows have so many, so that no row of hundreds decides for all.
+    n = max(counts[len(counts) // 2], 1 if any(counts) else 0)
+    even = [_filled(data, row, negatives, n) for row, negatives in enumerate(true)]
+    left_out = _sum(
+        data.left_out,
+        {
+            "negatives that are relevant to their own query": n_given - n_true,
+            f"negatives beyond the first {n} of a row": sum(max(0, count - n) for count in counts),
+            "rows that take a negative of their own again": sum(0 < count < n for count in counts),
+            "rows that take another row's document as a negative": sum(count < n for count in counts if not count),
+        },
+    )
+    return replace(data, negatives=even, left_out=left_out)
+
+
+def _filled(data: TrainingData, row: int, negatives: list[str], n: int) -> list[str]:
+    if len(negatives) >= n:
+        return negatives[:n]
+    if not negatives:
+        relevant = data.relevant[data.queries[row]]
+        others = (data.documents[(row + step) % len(data)] for step in range(1, len(data)))
+        negatives = list(islice((text for text in others if text not in relevant), n))
+    if not negatives:
+        raise SembridgeError(f"{data.name}: every document is relevant to {data.queries[row]!r}; give more rows.")
+    return [negatives[k % len(negatives)] for k in range(n)]
+
+
+def _sum(*counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts of all, without those that are 0."""
+    found: dict[str, int] = {}
+    for what, count in (item for part in counts for item in part.items()):
+        if count:
+            found[what] = found.get(what, 0) + count
+    return found
 
 
 def joined(parts: Sequence[TrainingData]) -> TrainingData:
@@ -191,70 +270,24 @@ def joined(parts: Sequence[TrainingData]) -> TrainingData:
     for part in parts:
         for query, texts in part.relevant.items():
             relevant[query] = relevant.get(query, frozenset()) | texts
-    return TrainingData(
+    data = TrainingData(
         name=" + ".join(part.name for part in parts),
         queries=[query for part in parts for query in part.queries],
         documents=[document for part in parts for document in part.documents],
         negatives=[row for part in parts for row in part.negatives],
         relevant=relevant,
         sources=[number for number, part in enumerate(parts) for _ in range(len(part))],
+        left_out=_sum(*(part.left_out for part in parts)),
+        unused_columns=tuple(dict.fromkeys(column for part in parts for column in part.unused_columns)),
     )
+    clash = any(
+        text in relevant[query] for query, row in zip(data.queries, data.negatives, strict=True) for text in row
+    )
+    return _with_even_negatives(data) if clash else data
 
 
 def _checked(name: str, texts: Sequence[object]) -> list[str]:
     for row, text in enumerate(texts, start=1):
         if not isinstance(text, str) or not text.strip():
-            raise SembridgeError(f"{name}, row {row}: {str(text)[:40]!r} instead of a text; remove the row.")
+            raise SembridgeError(f"{name}, row {row}: {shown(text)} instead of a text; remove the row.")
     return [str(text)[:MAX_CHARACTERS] for text in texts]
-
-
-def _from_file(path: Path) -> TrainingData:
-    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    if kind not in FILE_KINDS:
-        raise SembridgeError(f"{path} is no file of pairs: expected {', '.join(FILE_KINDS)}, also with .gz.")
-    if path.stat().st_size == 0:
-        raise SembridgeError(f"{path} is empty: expected rows with a query and a document.")
-    try:
-        table = _read_table(path, kind)
-        columns = {column: table[column].to_pylist() for column in table.column_names}
-    except (OSError, ValueError) as error:  # Arrow's own errors and broken UTF-8 are kinds of ValueError
-        problem = " ".join(str(error).split())
-        raise SembridgeError(f"{path} cannot be read as UTF-8 {kind[1:]}: {problem}") from error
-    return _from_columns(str(path), columns)
-
-
-def _read_table(path: Path, kind: str) -> "pyarrow.Table":
-    import pyarrow as pa
-    from pyarrow import csv, json, parquet
-
-    if kind == ".parquet":
-        return parquet.read_table(path)
-    with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
-        if kind in (".csv", ".tsv"):
-            parse = csv.ParseOptions(delimiter="\t" if kind == ".tsv" else ",", newlines_in_values=True)
-            table = csv.read_csv(stream, parse_options=parse)
-            if any(pa.types.is_binary(column.type) for column in table.schema):
-                raise ValueError("its text is in another encoding; save it as UTF-8")
-            return table
-        return json.read_json(stream, read_options=json.ReadOptions(block_size=2**26))
-
-
-def _from_columns(name: str, columns: dict[str, list[object]]) -> TrainingData:
-    query, document = (_column(name, columns, names) for names in (QUERY_NAMES, DOCUMENT_NAMES))
-    negative = next((column for column in NEGATIVE_NAMES if column in columns), None)
-    return pairs_data(
-        name,
-        columns[query],  # type: ignore[arg-type]  # checked there
-        columns[document],  # type: ignore[arg-type]
-        None if negative is None else [[text] for text in columns[negative]],  # type: ignore[list-item]
-    )
-
-
-def _column(name: str, columns: dict[str, list[object]], names: tuple[str, ...]) -> str:
-    for column in names:
-        if column in columns:
-            return column
-    raise SembridgeError(
-        f"{name} has the columns {', '.join(columns)}: expected one of {', '.join(names[:4])} "
-        f"{'for the query' if names is QUERY_NAMES else 'for its relevant document'}."
-    )

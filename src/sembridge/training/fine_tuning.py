@@ -215,6 +215,7 @@ def _trainer(
     arguments = _arguments(
         encoder, recipe, checkpoints, n_steps, dev=dev, report_to=report_to, resume=resume,
         static_rates=_set_static_weights(encoder, recipe),
+        columns=[*data.columns],
     )  # fmt: skip
     trainer = PairTrainer(
         data,
@@ -306,12 +307,13 @@ def _arguments(
     report_to: Sequence[str],
     resume: bool,
     static_rates: dict[str, float],
+    columns: Sequence[str],
 ) -> Any:
     from sentence_transformers import SparseEncoderTrainingArguments
 
     interval = recipe.eval_steps or max(1, math.ceil(n_steps / N_EVALUATIONS))
     on_cpu, several = encoder.device.type == "cpu", int(os.environ.get("WORLD_SIZE", "1")) > 1
-    router = {"query": "query", "document": "document", **{f"negative_{k + 1}": "document" for k in range(99)}}
+    router = {column: "query" if column == "query" else "document" for column in columns}
     return SparseEncoderTrainingArguments(
         output_dir=str(checkpoints), max_steps=n_steps, per_device_train_batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate, warmup_steps=recipe.warmup, seed=recipe.seed, data_seed=recipe.seed,
@@ -517,6 +519,9 @@ def _write(
     facts = {
         "data": data.name,
         "pairs": training.n_pairs,
+        "negatives": len(data.negatives[0]),
+        "left_out": dict(data.left_out),
+        "unused_columns": list(data.unused_columns),
         "steps": training.steps,
         "dev": None if dev is None else dev.name,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
@@ -535,7 +540,7 @@ def _card(
     if dev is not None and training.recipe.dev_measure in kept:
         measure = training.recipe.dev_measure
         scores = [Score(dev.name, dev.split, measure, kept[measure])]
-    told = {key: value for key, value in facts.items() if key != "versions"}
+    told = {key: value for key, value in facts.items() if key in ("data", "pairs", "steps", "dev")}
     card = path.read_text(encoding="utf-8") if path is not None else None
     return with_training(card, told, kept, scores)
 

@@ -1,23 +1,22 @@
 """Training pairs of a dataset on the Hugging Face hub: rows of pairs, or corpus, queries and qrels as mteb has them."""
 
-import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sembridge.errors import SembridgeError
+from sembridge.training.columns import ReadRows, TrainingRow, read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-logger = logging.getLogger(__name__)
-
 PARTS = ("corpus", "queries", "qrels")
 
 
-def hub_columns(name: str, split: str) -> dict[str, list[Any]]:
-    """Column -> values of `hub:NAME[:SUBSET]`.
+def hub_rows(name: str, split: str) -> ReadRows:
+    """The training rows of `hub:NAME[:SUBSET]`, its columns read as `read_rows` reads them.
 
-    Where SUBSET is no subset but SUBSET-corpus, SUBSET-queries and SUBSET-qrels are (WebFAQ's retrieval data), the
-    columns are `query` and `document`, a row for each positive judgment of `split`.
+    Where SUBSET is no subset but SUBSET-corpus, SUBSET-queries and SUBSET-qrels are (WebFAQ's retrieval data), a row
+    for each positive judgment of `split`.
 
     Raises:
         SembridgeError: the package datasets is missing, the dataset cannot be read, or a judgment names a text that is
@@ -40,7 +39,25 @@ def hub_columns(name: str, split: str) -> dict[str, list[Any]]:
     except Exception as error:  # datasets raises dozens of kinds, network failures among them
         problem = " ".join(str(error).split())[:300]
         raise SembridgeError(f"{name!r} ({split}) cannot be read from the hub: {problem}") from error
-    return _judged_pairs(name, parts) if judged else {column: rows[column] for column in rows.column_names}
+    if judged:
+        return _judged_rows(name, parts)
+    return read_rows(name, ((f"row {number}", row) for number, row in enumerate(_named_classes(rows), start=1)))
+
+
+def _named_classes(rows: "Dataset") -> Iterator[dict[str, Any]]:
+    """The rows, a class by its name where that says more than its number: entailment instead of 0."""
+    from datasets import ClassLabel
+
+    names = {
+        column: feature.names
+        for column, feature in rows.features.items()
+        if isinstance(feature, ClassLabel) and not all(name.isdigit() for name in feature.names)
+    }
+    for row in rows:
+        named = {
+            column: classes[row[column]] for column, classes in names.items() if row[column] in range(len(classes))
+        }
+        yield {**row, **named}
 
 
 def _split(splits: "dict[str, Dataset]", split: str) -> "Dataset":
@@ -48,18 +65,18 @@ def _split(splits: "dict[str, Dataset]", split: str) -> "Dataset":
     return splits[split] if split in splits or len(splits) > 1 else next(iter(splits.values()))
 
 
-def _judged_pairs(name: str, parts: "dict[str, Dataset]") -> dict[str, list[Any]]:
+def _judged_rows(name: str, parts: "dict[str, Dataset]") -> ReadRows:
     corpus = {row["_id"]: f"{row.get('title') or ''} {row['text'] or ''}".strip() for row in parts["corpus"]}
     queries = {row["_id"]: (row["text"] or "").strip() for row in parts["queries"]}
-    pairs, n_empty = [], 0
+    found = ReadRows()
     for row in parts["qrels"]:
         query, document = row["query-id"], row["corpus-id"]
         if query not in queries or document not in corpus:
             raise SembridgeError(f"{name}: a judgement names query {query!r} and document {document!r}, not both here.")
-        if row["score"] > 0:
-            n_empty += not (queries[query] and corpus[document])
-            pairs.append((queries[query], corpus[document]))
-    if n_empty:
-        logger.warning("%s: %d of %d pairs have no text and are left out", name, n_empty, len(pairs))
-    kept = [(query, document) for query, document in pairs if query and document]
-    return {"query": [query for query, _ in kept], "document": [document for _, document in kept]}
+        if row["score"] <= 0:
+            found.leave_out("judgments of documents that are not relevant")
+        elif queries[query] and corpus[document]:
+            found.rows.append(TrainingRow(queries[query], corpus[document]))
+        else:
+            found.leave_out("pairs without a text")
+    return found
