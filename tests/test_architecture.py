@@ -30,7 +30,9 @@ def test_the_page_for_contributors_shows_these_floors() -> None:
 
 
 def test_the_page_of_the_architecture_draws_these_floors() -> None:
-    drawn = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
+    drawn = (
+        (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
+    )
     assert [set(line.split()) for line in drawn.splitlines()] == [set(floor) for floor in reversed(house.FLOORS)]
 
 

@@ -92,6 +92,10 @@ def transfer(
     extend: Annotated[
         bool | None, typer.Option("--extend", help="Keep the English vocabulary, append new tokens.")
     ] = None,
+    add_special_tokens: Annotated[
+        bool | None,
+        typer.Option("--add-special-tokens", help="Put the target's own [CLS] and [SEP] around texts, if it does not."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of drawn rows.")] = None,
     tune: Annotated[
         str | None,
@@ -121,7 +125,7 @@ def transfer(
         "extend": extend, "min_similarity": min_similarity, "residual": residual, "seed": seed,
         "memory_budget_mb": memory_budget_mb, "evidence": evidence, "match_activity": match_activity,
         "firing_cap": firing_cap, "covariance_scale": covariance_scale, "target_text": target_text,
-        "through_words": through_words,
+        "through_words": through_words, "add_special_tokens": add_special_tokens,
         "word_vectors": word_vectors, "source_word_vectors": source_word_vectors, "dictionary": dictionary,
     }  # fmt: skip
     recipe = read_recipe(TransferRecipe, recipe_file, **flags)
@@ -238,7 +242,9 @@ def _inspect(
     from sembridge.language_transfer.inspection import inspect_transfer
 
     hidden_size = check_source_encoder(encoder).hidden_size
-    return inspect_transfer(vocabularies, tokenizer, recipe, hidden_size=hidden_size, text=text)
+    return inspect_transfer(
+        vocabularies, tokenizer, recipe, hidden_size=hidden_size, text=text, source_tokenizer=encoder.tokenizer
+    )
 
 
 def _tuning_data(name: str, recipe: TransferRecipe, fixed: set[str]) -> "RetrievalData":
@@ -291,6 +297,9 @@ def _print_inspection(inspection: "Inspection", *, as_json: bool, scores: Sequen
             f"Text of {t.words:,} words: {t.fertility} tokens a word, {t.tokens_per_character} a character, "
             f"{t.unknown_rate:.2%} unknown, {t.byte_rate:.2%} byte fragments"
         )
+    console.print("Target tokenizer: " + "; ".join(f"{habit.name} {habit.found}" for habit in inspection.habits))
+    for habit in (habit for habit in inspection.habits if habit.consequence):
+        console.print(f"{habit.name}: {habit.found}; {habit.consequence}. {habit.remedy}")
     e = inspection.estimate
     console.print(
         f"The bridge will encode {e.texts_to_encode:,} texts (fewer when cached); then about {e.seconds:g} s "

@@ -24,7 +24,8 @@ from sembridge.encoders.model_folder import (
 )
 from sembridge.encoders.names import readme_path, resolve
 from sembridge.encoders.static_rules import leave_out_unknown_pieces
-from sembridge.encoders.tokenizer_fit import clamp_lengths, refuse_ids_without_rows
+from sembridge.encoders.tokenizer_fit import clamp_lengths, refuse_failing_tokenizers, refuse_ids_without_rows
+from sembridge.encoders.tokenizer_habits import refuse_failing_tokenizer
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def load_tokenizer(
         )
     if len(tokenizer) == 0:
         raise SembridgeError(f"Tokenizer {name} has no tokens; expected a vocabulary. Check its tokenizer.json.")
+    refuse_failing_tokenizer(tokenizer, f"Tokenizer {name}")
     return tokenizer
 
 
@@ -199,6 +201,7 @@ def _load(
     refuse_wrong_tensors(loaded, accounts, name)
     clamp_lengths(loaded, name)
     refuse_ids_without_rows(loaded, name)
+    refuse_failing_tokenizers(loaded, name)
     return loaded
 
 
@@ -209,6 +212,7 @@ def _load_model2vec(folder: Path, name: str | Path, device: str) -> "SentenceTra
     with _loading_refusals(name):
         bridge = SentenceTransformer(modules=[StaticEmbedding.load(str(folder), local_files_only=True)], device=device)
     refuse_ids_without_rows(bridge, name)
+    refuse_failing_tokenizers(bridge, name)
     return bridge
 
 

@@ -79,37 +79,57 @@ def read_spelling(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[str]) -> 
     pipeline = json.loads(backend.to_str())
     model = pipeline["model"]
     normalizers, pre_tokenizers, decoders = (
-        _parts(pipeline[step]) for step in ("normalizer", "pre_tokenizer", "decoder")
+        pipeline_parts(pipeline[step]) for step in ("normalizer", "pre_tokenizer", "decoder")
     )
     every_type = {part["type"] for part in [*normalizers, *pre_tokenizers, *decoders]}
     byte_level = "ByteLevel" in every_type
     return Spelling(
         byte_level=byte_level,
         byte_fallback=bool(model.get("byte_fallback")) or "ByteFallback" in every_type,
-        space=" " if byte_level else _space_marker(pre_tokenizers, decoders),
+        space=" " if byte_level else _space_marker(normalizers, pre_tokenizers, decoders),
         continuing_prefix=model.get("continuing_subword_prefix") or "",
         end_suffix=model.get("end_of_word_suffix") or "",
         lone_characters=_lone_characters(normalizers, pre_tokenizers, tokens),
     )
 
 
-def _parts(step: dict[str, Any] | None) -> list[dict[str, Any]]:
+def pipeline_parts(step: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The parts of a step of the pipeline, sequences unrolled."""
     if step is None:
         return []
     if step["type"] != "Sequence":
         return [step]
     children = next(value for key, value in step.items() if key != "type")
-    return [part for child in children for part in _parts(child)]
+    return [part for child in children for part in pipeline_parts(child)]
 
 
-def _space_marker(pre_tokenizers: list[dict[str, Any]], decoders: list[dict[str, Any]]) -> str:
-    """The character written for a space, "" if there is none: of a Metaspace, or of the Replace in Llama's decoder."""
+def marks_by_normalizer(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the word mark is put into the text by the normalizer, before anything cuts it."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return backend is not None and bool(_written_marks(pipeline_parts(json.loads(backend.to_str())["normalizer"])))
+
+
+def _written_marks(normalizers: list[dict[str, Any]]) -> list[str]:
+    """What a normalizer writes for a space: of a Replace, or of the Prepend beside it, as in Llama and Gemma."""
+    replaced = [
+        part["content"] for part in normalizers if part["type"] == "Replace" and part["pattern"].get("String") == " "
+    ]
+    prepended = [part["prepend"] for part in normalizers if part["type"] == "Prepend"]
+    return [mark for mark in [*replaced, *prepended] if len(mark) == 1 and not mark.isspace()]
+
+
+def _space_marker(
+    normalizers: list[dict[str, Any]], pre_tokenizers: list[dict[str, Any]], decoders: list[dict[str, Any]]
+) -> str:
+    """The character written for a space, "" if there is none: of a Metaspace, of the Replace in Llama's decoder, or
+    of the normalizer where a tokenizer has neither.
+    """
     markers = [part["replacement"] for part in [*pre_tokenizers, *decoders] if part["type"] == "Metaspace"]
     replaced = [
         part["pattern"].get("String", "") for part in decoders if part["type"] == "Replace" and part["content"] == " "
     ]
-    return next((marker for marker in [*markers, *replaced] if len(marker) == 1), "")
+    candidates = [*markers, *replaced, *_written_marks(normalizers)]
+    return next((marker for marker in candidates if len(marker) == 1), "")
 
 
 def _lone_characters(

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from sembridge.encoders.tokenizer_habits import refuse_failing_tokenizer
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ def refuse_ids_without_rows(loaded: "SparseEncoder | SentenceTransformer", name:
                 f"{name} gives the token {beyond[min(beyond)]!r} the id {min(beyond):,} but its matrix has {n_rows:,}"
                 " rows; its tokenizer is of another model. Save the right one beside the weights."
             )
+
+
+def refuse_failing_tokenizers(loaded: "SparseEncoder | SentenceTransformer", name: object) -> None:
+    """As `refuse_failing_tokenizer`, for every tokenizer of the model."""
+    for tokenizer, _ in _tokenizers(loaded):
+        refuse_failing_tokenizer(tokenizer, name)
 
 
 def clamp_lengths(loaded: "SparseEncoder | SentenceTransformer", name: object) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from sembridge.encoders.anatomy import Parts, check_source_encoder, find_parts, usable_positions, vocabulary_parameters
+from sembridge.encoders.tokenizer_habits import refuse_failing_tokenizer
 from sembridge.errors import SembridgeError
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def _check_target_tokenizer(tokenizer: PreTrainedTokenizerBase, parts: Parts, n_
             "The target tokenizer has no pad token; one was expected, because texts are encoded in padded batches. "
             "Name one first: tokenizer.pad_token = ..."
         )
+    refuse_failing_tokenizer(tokenizer, "The target tokenizer")
     vocabulary = tokenizer.get_vocab()
     n_ids = max(vocabulary.values()) + 1
     if n_ids > n_target:

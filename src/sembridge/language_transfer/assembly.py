@@ -17,6 +17,7 @@ import torch
 
 from sembridge.encoders.anatomy import check_source_encoder
 from sembridge.encoders.scripts import token_script
+from sembridge.encoders.tokenizer_habits import add_special_tokens, warn_of_habits
 from sembridge.encoders.transplant import check_target_tokenizer, transplant
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
 from sembridge.encoders.words import UNSPACED, written_words
@@ -67,9 +68,12 @@ class Vocabularies:
 def output_tokenizer(
     encoder: "SparseEncoder", target_tokenizer: "PreTrainedTokenizerBase", recipe: TransferRecipe
 ) -> "PreTrainedTokenizerBase":
-    """The tokenizer of the encoder to be made: the target's, or the source's with the target's new tokens appended."""
+    """The tokenizer of the encoder to be made: the target's, or the source's with the target's new tokens appended.
+
+    With `recipe.add_special_tokens` the target's also gets the special tokens around a text that it does not add.
+    """
     if not recipe.extend:
-        return target_tokenizer
+        return add_special_tokens(target_tokenizer) if recipe.add_special_tokens else target_tokenizer
     n_rows = check_source_encoder(encoder).n_rows
     return extend_tokenizer(encoder.tokenizer, target_tokenizer, first_new_id=n_rows)
 
@@ -134,6 +138,7 @@ def transfer(
     with clock.stage("vocabularies"):
         target_tokenizer = output_tokenizer(encoder, target_tokenizer, recipe)
         vocabularies = compare_vocabularies(encoder, target_tokenizer, recipe)
+        warn_of_habits(target_tokenizer, encoder.tokenizer)
     embed, described = None, None
     if recipe.method == "sembridge":
         one = [partial(embed_texts, each, cache_folder=cache_folder, progress=progress) for each in bridges]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sembridge.encoders.scripts import script_of, token_script
+from sembridge.encoders.tokenizer_habits import Habit, tokenizer_habits
 from sembridge.encoders.vocabulary import TokenKind, Vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.files.lines import read_lines
@@ -73,6 +74,7 @@ class Inspection:
     scripts: dict[str, int]
     text: TextStatistics | None
     estimate: Estimate
+    habits: tuple[Habit, ...] = ()
 
 
 def inspect_transfer(
@@ -82,6 +84,7 @@ def inspect_transfer(
     *,
     hidden_size: int,
     text: str | None = None,
+    source_tokenizer: "PreTrainedTokenizerBase | None" = None,
     bridge_width: int = DEFAULT_BRIDGE_WIDTH,
 ) -> Inspection:
     """What a transfer would find; nothing is encoded and nothing written."""
@@ -92,6 +95,7 @@ def inspect_transfer(
         scripts=_token_scripts(vocabularies.target),
         text=None if text is None else text_statistics(target_tokenizer, vocabularies.target, text),
         estimate=estimate(vocabularies, recipe, hidden_size=hidden_size, bridge_width=bridge_width),
+        habits=tokenizer_habits(target_tokenizer, source_tokenizer),
     )
 
 

@@ -108,6 +108,9 @@ class TransferRecipe(Recipe):
         description="rows of tokens without usable similarity"
     )
     extend: bool = Field(default=False, description="keep the English vocabulary and append the target's new tokens")
+    add_special_tokens: bool = Field(
+        default=False, description="put the target tokenizer's own [CLS] and [SEP] around texts where it adds none"
+    )
     seed: int = Field(default=0, ge=0, lt=2**63)
     memory_budget_mb: int = Field(default=1024, ge=16)
 
