@@ -28,6 +28,7 @@ from sembridge.retrieval.significance import holm
 from sembridge.retrieval.sources import load_retrieval_data
 
 MEASURES = ["nDCG@10", "R@10"]
+BY_MEASURES = ("--measure", "nDCG@10", "--measure", "R@10")
 REFERENCES = ["bm25-tokens", "bm25-words"]
 
 
@@ -81,7 +82,7 @@ def document(place: Path, *arguments: object) -> dict[str, Any]:
 
 
 def test_document_holds_the_figures_of_every_row(place: Path, encoder: SparseEncoder) -> None:
-    found = document(place, place / "first", place / "words" / "en", *MEASURES)
+    found = document(place, place / "first", "--data", place / "words" / "en", *BY_MEASURES)
     assert list(found) == ["encoders", "english", "split", "measures", "data"]
     assert (found["encoders"], found["english"]) == ({"first": str(place / "first")}, None)
     assert found["measures"] == MEASURES
@@ -108,7 +109,7 @@ def test_document_holds_the_figures_of_every_row(place: Path, encoder: SparseEnc
 
 
 def test_changes_come_with_query_and_best_relevant_document(place: Path) -> None:
-    (report,) = document(place, place / "first", place / "words" / "en")["data"]
+    (report,) = document(place, place / "first", "--data", place / "words" / "en")["data"]
     data = load_retrieval_data(place / "words" / "en")
     comparison = report["comparisons"][0]
     assert comparison["wins"] + comparison["ties"] + comparison["losses"] == 12
@@ -127,7 +128,14 @@ def test_changes_come_with_query_and_best_relevant_document(place: Path) -> None
 def test_several_encoders_are_tested_against_the_first_on_all_data_together(place: Path, tmp_path: Path) -> None:
     write_data(tmp_path / "more" / "en", seed=1)
     found = document(
-        place, place / "first", place / "second", place / "words" / "en", tmp_path / "more" / "en", "--no-references"
+        place,
+        place / "first",
+        place / "second",
+        "--data",
+        place / "words" / "en",
+        "--data",
+        tmp_path / "more" / "en",
+        "--no-references",
     )
     assert [report["data"] for report in found["data"]] == ["words/en", "more/en"]
     comparisons = [comparison for report in found["data"] for comparison in report["comparisons"]]
@@ -148,19 +156,21 @@ def test_baseline_can_be_any_row(place: Path) -> None:
 
 
 def test_source_encoder_of_a_transferred_one_has_a_row(place: Path) -> None:
-    found = document(place, place / "moved", place / "words" / "en", "nDCG@10")
+    found = document(place, place / "moved", "--data", place / "words" / "en", "--measure", "nDCG@10")
     assert found["english"] == str(place / "second")
     systems = {system["system"]: system for system in found["data"][0]["systems"]}
-    alone = document(place, place / "second", place / "words" / "en", "nDCG@10", "--no-references")["data"][0]
+    alone = document(
+        place, place / "second", "--data", place / "words" / "en", "--measure", "nDCG@10", "--no-references"
+    )["data"][0]
     assert systems["english"]["measures"] == alone["systems"][0]["measures"]
-    given = document(place, place / "first", place / "words" / "en", "--english", place / "second")
+    given = document(place, place / "first", "--data", place / "words" / "en", "--english", place / "second")
     assert "english" in {system["system"] for system in given["data"][0]["systems"]}
 
 
 def test_a_source_encoder_out_of_reach_is_left_out_with_a_line(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "moved", tmp_path / "moved")
     (tmp_path / "moved" / "report.json").write_text('{"source_encoder": "nobody/has-this"}')
-    done = evaluated(place, tmp_path / "moved", place / "words" / "en", "--format", "csv")
+    done = evaluated(place, tmp_path / "moved", "--data", place / "words" / "en", "--format", "csv")
     assert done.code == 0
     line = "no row of the untouched English encoder: the source encoder nobody/has-this is not on this machine."
     assert done.err == f"sembridge: {line}\n"
@@ -170,7 +180,7 @@ def test_a_source_encoder_out_of_reach_is_left_out_with_a_line(place: Path, tmp_
 
 
 def test_table_names_the_data_and_says_everything(place: Path) -> None:
-    done = evaluated(place, place / "moved", place / "words" / "en")
+    done = evaluated(place, place / "moved", "--data", place / "words" / "en")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0].startswith("words/en: 12 queries, 40 documents ─")
@@ -184,7 +194,7 @@ def test_table_names_the_data_and_says_everything(place: Path) -> None:
 
 
 def test_csv_has_a_line_a_row_and_a_query(place: Path) -> None:
-    arguments = (place / "first", place / "words" / "en", *MEASURES, "--format", "csv")
+    arguments = (place / "first", "--data", place / "words" / "en", *BY_MEASURES, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(evaluated(place, *arguments).out)))
     assert [row["system"] for row in rows] == ["first", *REFERENCES, "hybrid-first"]
     assert {row["query_id"] for row in rows} == {""}
@@ -199,13 +209,15 @@ def test_csv_has_a_line_a_row_and_a_query(place: Path) -> None:
 
 
 def test_values_per_query_need_a_format_that_holds_them(place: Path) -> None:
-    done = evaluated(place, place / "first", place / "words" / "en", "--per-query")
+    done = evaluated(place, place / "first", "--data", place / "words" / "en", "--per-query")
     assert done.code == 2
     assert "--format" in done.err
 
 
 def test_run_file_reproduces_the_measures(place: Path, tmp_path: Path) -> None:
-    found = document(place, place / "first", place / "words" / "en", *MEASURES, "--run", tmp_path / "run.trec")
+    found = document(
+        place, place / "first", "--data", place / "words" / "en", *BY_MEASURES, "--run", tmp_path / "run.trec"
+    )
     system = found["data"][0]["systems"][0]
     assert system["run"] == str(tmp_path / "run.trec")
     qrels = load_retrieval_data(place / "words" / "en").qrels
@@ -216,7 +228,9 @@ def test_run_file_reproduces_the_measures(place: Path, tmp_path: Path) -> None:
 
 def test_runs_of_several_encoders_go_to_a_file_each(place: Path, tmp_path: Path) -> None:
     encoders = (place / "first", place / "second")
-    done = evaluated(place, *encoders, place / "words" / "en", "--run", tmp_path / "run.trec", "--format", "csv")
+    done = evaluated(
+        place, *encoders, "--data", place / "words" / "en", "--run", tmp_path / "run.trec", "--format", "csv"
+    )
     assert done.code == 0, done.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.first.trec", "run.second.trec"]
     assert run_files(tmp_path / "r.trec", ["a"], ["x/ko", "mini/b"])["x/ko"]["a"].name == "r.x-ko.trec"
@@ -225,7 +239,7 @@ def test_runs_of_several_encoders_go_to_a_file_each(place: Path, tmp_path: Path)
 
 
 def test_second_run_reads_the_cache_and_no_cache_writes_none(place: Path, tmp_path: Path) -> None:
-    arguments = ("evaluate", place / "first", place / "words" / "en", "--json", "--no-references")
+    arguments = ("evaluate", place / "first", "--data", place / "words" / "en", "--json", "--no-references")
     assert sembridge(*arguments, "--no-cache", "--cache", tmp_path / "cache").code == 0
     assert not (tmp_path / "cache").exists()
     first = strict_json(sembridge(*arguments, "--cache", tmp_path / "cache").out)
@@ -239,20 +253,26 @@ def test_second_run_reads_the_cache_and_no_cache_writes_none(place: Path, tmp_pa
 
 
 def test_sample_says_so_in_its_name(place: Path) -> None:
-    (report,) = document(place, place / "first", place / "words" / "en", "--queries", 5, "--documents", 30)["data"]
+    (report,) = document(place, place / "first", "--data", place / "words" / "en", "--queries", 5, "--documents", 30)[
+        "data"
+    ]
     assert report["data"] == "words/en (5 queries, 30 documents, seed 0)"
 
 
 def test_byte_order_mark_line_ends_and_graded_relevance(place: Path, tmp_path: Path) -> None:
     """Relevance 1 and 2 are mixed in one file, and nDCG sees them."""
     write_data(tmp_path / "words" / "en", newline="\r\n", start="\ufeff")
-    arguments = ("nDCG@10", "--no-references")
-    plain = document(place, place / "first", place / "words" / "en", *arguments)["data"][0]["systems"][0]["measures"]
-    other = document(place, place / "first", tmp_path / "words" / "en", *arguments)["data"][0]["systems"][0]["measures"]
+    arguments = ("--measure", "nDCG@10", "--no-references")
+    plain = document(place, place / "first", "--data", place / "words" / "en", *arguments)["data"][0]["systems"][0][
+        "measures"
+    ]
+    other = document(place, place / "first", "--data", tmp_path / "words" / "en", *arguments)["data"][0]["systems"][0][
+        "measures"
+    ]
     assert plain == other
     binary = (tmp_path / "words" / "en" / "qrels" / "test.tsv").read_text().replace("\t2", "\t1")
     (tmp_path / "words" / "en" / "qrels" / "test.tsv").write_text(binary)
-    graded = document(place, place / "first", tmp_path / "words" / "en", *arguments)["data"][0]["systems"][0][
+    graded = document(place, place / "first", "--data", tmp_path / "words" / "en", *arguments)["data"][0]["systems"][0][
         "measures"
     ]
     assert graded != plain
@@ -263,10 +283,10 @@ def test_one_document_and_one_query_are_evaluated(place: Path, tmp_path: Path) -
     (folder / "corpus.jsonl").write_text('{"_id": "d", "text": "home river"}')
     (folder / "queries.jsonl").write_text('{"_id": "q", "text": "home"}')
     (folder / "qrels" / "test.tsv").write_text("q\td\t1\n")
-    done = evaluated(place, place / "first", folder)
+    done = evaluated(place, place / "first", "--data", folder)
     assert done.code == 0, done.err
     assert "1 query, 1 document " in done.out
-    (report,) = document(place, place / "first", folder)["data"]
+    (report,) = document(place, place / "first", "--data", folder)["data"]
     assert {system["measures"]["nDCG@10"] for system in report["systems"]} == {1.0}
     assert {comparison["verdict"] for comparison in report["comparisons"]} == {"no difference shown"}
 
@@ -284,7 +304,7 @@ def test_bad_data_is_refused_in_one_line(place: Path, tmp_path: Path, name: str,
     folder = write_data(tmp_path / "bad")
     with (folder / name).open("a") as file:
         file.write(line + "\n")
-    done = evaluated(place, place / "first", folder)
+    done = evaluated(place, place / "first", "--data", folder)
     assert done.code == 1
     assert message in done.line
     assert str(folder / name) in done.line
@@ -293,16 +313,16 @@ def test_bad_data_is_refused_in_one_line(place: Path, tmp_path: Path, name: str,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["./none", "DATA"], "The folder ./none does not exist; expected a folder, a hub id or mini/NAME."),
-        (["FIRST", "./none"], "No retrieval data at './none': expected a BEIR folder"),
-        (["FIRST", "DATA", "nDGC@10"], "Unknown measure 'nDGC@10'"),
-        (["FIRST", "DATA", "--measure", "ndcg"], "Unknown measure 'ndcg'"),
-        (["FIRST", "DATA", "--split", "dev"], "splits available: test"),
-        (["FIRST", "DATA", "--run", "none/run.trec"], "none is not a folder you can write to; make it first"),
-        (["FIRST", "FIRST", "DATA"], "was given twice; give it once"),
-        (["FIRST"], "expected one encoder or more and then the data"),
-        (["DATA", "FIRST"], "FIRST has no corpus"),
-        (["FIRST", "DATA", "--english", "./none"], "The folder ./none does not exist"),
+        (["./none", "--data", "DATA"], "The folder ./none does not exist; expected a folder, a hub id or mini/NAME."),
+        (["FIRST", "--data", "./none"], "No retrieval data at './none': expected a BEIR folder"),
+        (["FIRST", "--data", "DATA", "--measure", "nDGC@10"], "Unknown measure 'nDGC@10'"),
+        (["FIRST", "--data", "DATA", "--measure", "ndcg"], "Unknown measure 'ndcg'"),
+        (["FIRST", "--data", "DATA", "--split", "dev"], "splits available: test"),
+        (["FIRST", "--data", "DATA", "--run", "none/run.trec"], "none is not a folder you can write to; make it first"),
+        (["FIRST", "FIRST", "--data", "DATA"], "was given twice; give it once"),
+        (["FIRST"], "No retrieval data given; name it with --data: `sembridge evaluate FIRST --data mini/faq-ko`."),
+        (["FIRST", "--data", "FIRST"], "FIRST has no corpus"),
+        (["FIRST", "--data", "DATA", "--english", "./none"], "The folder ./none does not exist"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_refused_in_one_line(place: Path, arguments: list[str], message: str) -> None:
@@ -322,7 +342,16 @@ def small_disk() -> Iterator[None]:
 
 @pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_costs_the_cache_but_not_the_results(place: Path, tmp_path: Path) -> None:
-    arguments = ("evaluate", place / "first", place / "words" / "en", "--format", "csv", "--cache", tmp_path / "cache")
+    arguments = (
+        "evaluate",
+        place / "first",
+        "--data",
+        place / "words" / "en",
+        "--format",
+        "csv",
+        "--cache",
+        tmp_path / "cache",
+    )
     done = sembridge(*arguments)
     assert done.code == 0
     assert len(done.out.splitlines()) == 5
@@ -335,22 +364,45 @@ def test_a_full_disk_costs_the_cache_but_not_the_results(place: Path, tmp_path: 
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["run.trec"]
 
 
-def test_words_are_told_apart() -> None:
-    def read(line: str, **options: Any) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
-        plan = plan_evaluation(line.split(), **options)
-        return list(plan.encoders), plan.data, plan.measures
+@pytest.mark.parametrize(
+    ("line", "said", "meant"),
+    [
+        ("a/b mini/faq-ko", "mini/faq-ko is retrieval data", "a/b --data mini/faq-ko"),
+        (
+            "a/b mteb:X:ko mini/faq-ko AP nDCG@5",
+            "mteb:X:ko, mini/faq-ko are retrieval data and AP, nDCG@5 are measures",
+            "a/b --data mteb:X:ko --data mini/faq-ko --measure AP --measure nDCG@5",
+        ),
+        ("a/b nDCG@10 --data mini/faq-ko", "nDCG@10 is a measure", "a/b --data mini/faq-ko --measure nDCG@10"),
+        ("mini/faq-ko --data x", "mini/faq-ko is retrieval data", "ENCODER --data x --data mini/faq-ko"),
+        ("a/b nDGC@10", "nDGC@10 is a measure", "a/b --data DATA --measure nDGC@10"),
+    ],
+)  # fmt: skip
+def test_data_and_measures_among_the_encoders_are_refused_with_the_line_to_write(
+    line: str, said: str, meant: str
+) -> None:
+    encoders, _, data = line.partition(" --data ")
+    with pytest.raises(SembridgeError) as refused:
+        plan_evaluation(encoders.split(), data=data.split())
+    assert str(refused.value) == f"Expected encoders, but {said}; write `sembridge evaluate {meant}`."
 
-    default = ("nDCG@10", "R@100", "RR@10")
-    assert read("mini/splade-en mini/faq-en") == (["splade-en"], ("mini/faq-en",), default)
-    assert read("a/b c/d mteb:X:ko mini/faq-ko AP nDCG@5") == (
-        ["b", "d"],
-        ("mteb:X:ko", "mini/faq-ko"),
-        ("AP", "nDCG@5"),
-    )
-    assert read("a/b a2/b mini/faq-ko") == (["a/b", "a2/b"], ("mini/faq-ko",), default)
-    assert read("a/b nowhere/set P@1") == (["b"], ("nowhere/set",), ("P@1",))
-    assert read("a/b mini/tokenizer-ko", data=["x"], measures=["AP"]) == (["b", "tokenizer-ko"], ("x",), ("AP",))
-    assert plan_evaluation(["a/b", "mini/faq-ko", "R@2000"]).top_k == 2000
+
+def test_what_lies_on_the_disk_changes_the_meaning_of_no_name(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(place / "first", "AP")
+    write_data(tmp_path / "AP" / "data")
+    plan = plan_evaluation(["AP"], data=["AP/data"], measures=["AP"])
+    assert (plan.encoders, plan.data, plan.measures) == ({"AP": "AP"}, ("AP/data",), ("AP",))
+    (tmp_path / "AP" / "corpus.jsonl").touch()  # an encoder's folder that holds its corpus, too
+    assert list(plan_evaluation(["AP"], data=["AP/data"]).encoders) == ["AP"]
+
+
+def test_encoders_that_end_alike_keep_their_whole_names_and_measures_make_the_run_deep() -> None:
+    plan = plan_evaluation(["a/b", "a2/b", "mini/tokenizer-ko"], data=["x"], measures=["R@2000"])
+    assert list(plan.encoders) == ["a/b", "a2/b", "mini/tokenizer-ko"]
+    assert (plan.top_k, plan_evaluation(["a/b"], data=["x"]).measures) == (2000, ("nDCG@10", "R@100", "RR@10"))
 
 
 def test_queries_and_documents_that_changed_take_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
@@ -372,7 +424,7 @@ def test_queries_and_documents_that_changed_take_a_line_each(capsys: pytest.Capt
 def test_card_keeps_the_measures_in_the_model_card_of_a_folder(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "first", tmp_path / "first")
     (tmp_path / "first" / "README.md").write_text("---\nlicense: mit\n---\n\n# 학교\n\nText.\n", encoding="utf-8")
-    arguments = [tmp_path / "first", place / "words" / "en", *MEASURES, "--card", "--no-references"]
+    arguments = [tmp_path / "first", "--data", place / "words" / "en", *BY_MEASURES, "--card", "--no-references"]
     (row,) = document(place, *arguments)["data"][0]["systems"]
     assert evaluated(place, *arguments).code == 0  # a second time changes nothing
     text = (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
@@ -388,6 +440,6 @@ def test_card_keeps_the_measures_in_the_model_card_of_a_folder(place: Path, tmp_
 
 
 def test_card_without_a_folder_is_wrong_usage(place: Path) -> None:
-    done = evaluated(place, "mini/splade-en", place / "words" / "en", "--card")
+    done = evaluated(place, "mini/splade-en", "--data", place / "words" / "en", "--card")
     assert done.code == 2
     assert "no encoder is a folder" in " ".join(done.err.replace("│", " ").split())

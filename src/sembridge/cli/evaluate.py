@@ -18,6 +18,7 @@ from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import app, quiet_loading
 from sembridge.encoders.settings import BATCH_SIZE
 from sembridge.retrieval.columns import EvaluationRow, best_of
+from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K
 
 if TYPE_CHECKING:
     from sembridge.retrieval.columns import Column
@@ -42,25 +43,24 @@ class Format(StrEnum):
 @app.command(
     epilog="""Examples:
 
-`sembridge evaluate splade-ko mini/faq-ko`
+`sembridge evaluate splade-ko --data mini/faq-ko`
 
-`sembridge evaluate splade-ko splade-ko-random mini/faq-ko nDCG@10 R@100`
+`sembridge evaluate splade-ko splade-ko-random --data mini/faq-ko --measure nDCG@10 --measure R@100`
 
 `sembridge evaluate splade-ko --data mini/faq-ko --data korquad/ko --baseline bm25-words --format json`"""
 )
 def evaluate(
-    words: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="ENCODER... DATA... [MEASURE...]",
-            help="Sparse encoders (hub id, folder, mini/NAME), then retrieval data (BEIR folder, mini/NAME, "
-            "mteb:TASK[:SUBSET]), then measures (nDCG@10, R@100, RR@10).",
-        ),
+    encoders: Annotated[
+        list[str], typer.Argument(metavar="ENCODER...", help="Sparse encoders: hub id, folder or mini/NAME.")
     ],
-    data: Annotated[list[str] | None, typer.Option(help="Retrieval data; all positional names are encoders then.")] = (
-        None
-    ),
-    measure: Annotated[list[str] | None, typer.Option(help="In ir-measures notation, such as nDCG@10.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Retrieval data: BEIR folder, mini/NAME or mteb:TASK[:SUBSET]; may be repeated."),
+    ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(help="In ir-measures notation; may be repeated.", show_default=", ".join(DEFAULT_MEASURES)),
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Of the data; default test, or an mteb task's only one.")] = None,
     queries: Annotated[int | None, typer.Option(help="Only so many, drawn by --seed.")] = None,
     documents: Annotated[int | None, typer.Option(help="Only so many, drawn by --seed; relevant ones stay.")] = None,
@@ -103,14 +103,12 @@ def evaluate(
     output_format = Format.JSON if as_json else output_format
     if per_query and output_format is Format.TABLE:
         raise typer.BadParameter("values per query are printed by --format json or csv", param_hint="--per-query")
-    from sembridge.encoders import loading
     from sembridge.retrieval import comparison, evaluation_plan, vector_cache
-    from sembridge.retrieval.measures import DEFAULT_TOP_K
     from sembridge.retrieval.sources import load_retrieval_data
 
     quiet_loading()
     plan = evaluation_plan.plan_evaluation(
-        words, data=data or (), measures=measure or (), top_k=DEFAULT_TOP_K if top_k is None else top_k
+        encoders, data=data or (), measures=measure or (), top_k=DEFAULT_TOP_K if top_k is None else top_k
     )
     data_sets = [load_retrieval_data(name, split=split).sample(queries, documents, seed=seed) for name in plan.data]
     if card and not any(Path(given).is_dir() for given in plan.encoders.values()):
@@ -124,6 +122,8 @@ def evaluate(
     )  # refused before models are loaded
     if source.why_not:
         print(f"sembridge: no row of the untouched English encoder: {source.why_not}.", file=sys.stderr)
+    from sembridge.encoders import loading  # torch comes last: what is wrong is said in a second
+
     load = partial(loading.load_encoder, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     reports = comparison.compare_systems(
         {name: load(given) for name, given in plan.encoders.items()},

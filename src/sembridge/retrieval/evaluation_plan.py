@@ -1,7 +1,8 @@
-"""What a command line asks to be evaluated: which words are encoders, data and measures, and what goes with them."""
+"""What a command line asks to be evaluated, checked before anything is loaded, and what goes with it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ REPORT_FILE = "report.json"
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """The words of a command line by what they are.
+    """What is evaluated on what.
 
     Attributes:
         encoders: name in tables -> as given.
@@ -40,32 +41,22 @@ class EnglishEncoder:
 
 
 def plan_evaluation(
-    words: Sequence[str], *, data: Sequence[str] = (), measures: Sequence[str] = (), top_k: int = DEFAULT_TOP_K
+    encoders: Sequence[str], *, data: Sequence[str], measures: Sequence[str] = (), top_k: int = DEFAULT_TOP_K
 ) -> EvaluationPlan:
-    """The plan behind the words `ENCODER... DATA... [MEASURE...]`; with `data` given all but measures are encoders.
-
-    Measures stand last and are told by their form (`nDCG@10`, or a name that ir-measures knows, and no folder). Data
-    stand before them: every word that leads to retrieval data, or else the last word, whatever it leads to.
+    """The plan behind `sembridge evaluate ENCODER... --data DATA --measure MEASURE`.
 
     Raises:
-        SembridgeError: no encoder or no data, something named twice, or an unknown measure.
+        SembridgeError: no data, data or a measure where encoders stand, something named twice, or an unknown measure.
     """
-    rest, named_measures = _split_off(list(words), _looks_like_measure)
-    rest, named_data = (rest, []) if data else _split_off(rest, _is_data)
-    if not data and not named_data:
-        rest, named_data = rest[:-1], rest[-1:]
-    all_data = [*named_data, *data]
-    if not rest or not all_data:
-        raise SembridgeError(
-            f"{' '.join(words)}: expected one encoder or more and then the data, "
-            "such as `sembridge evaluate splade-ko mini/faq-ko`, or data by --data."
-        )
-    _refuse_repetition("Encoder", rest)
-    _refuse_repetition("Data", all_data)
-    chosen = tuple(dict.fromkeys([*named_measures, *measures])) or DEFAULT_MEASURES
+    _refuse_misplaced(encoders, data, measures)
+    if not data:
+        raise SembridgeError(f"No retrieval data given; name it with --data: {_command(encoders, ['mini/faq-ko'])}.")
+    _refuse_repetition("Encoder", encoders)
+    _refuse_repetition("Data", data)
+    chosen = tuple(dict.fromkeys(measures)) or DEFAULT_MEASURES
     return EvaluationPlan(
-        encoders=dict(zip(_table_names(rest), rest, strict=True)),
-        data=tuple(all_data),
+        encoders=dict(zip(_table_names(encoders), encoders, strict=True)),
+        data=tuple(data),
         measures=chosen,
         top_k=max(top_k, depth(chosen)),
     )
@@ -111,12 +102,22 @@ def run_files(path: Path | None, encoders: Sequence[str], data: Sequence[str]) -
     return files
 
 
-def _split_off(words: list[str], belongs: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    """The words before, and those at the end that belong together; the first word always stays before."""
-    end = len(words)
-    while end > 1 and belongs(words[end - 1]):
-        end -= 1
-    return words[:end], words[end:]
+def _refuse_misplaced(encoders: Sequence[str], data: Sequence[str], measures: Sequence[str]) -> None:
+    """Refuses data and measures among the encoders, with the line that says what was meant."""
+    more_data = [word for word in encoders if _is_data(word)]
+    more_measures = [word for word in encoders if word not in more_data and _looks_like_measure(word)]
+    if not more_data and not more_measures:
+        return
+    rest = [word for word in encoders if word not in [*more_data, *more_measures]] or ["ENCODER"]
+    kinds = ((more_data, "is retrieval data", "are retrieval data"), (more_measures, "is a measure", "are measures"))
+    said = [f"{', '.join(words)} {one if len(words) == 1 else more}" for words, one, more in kinds if words]
+    meant = _command(rest, [*data, *more_data] or ["DATA"], [*measures, *more_measures])
+    raise SembridgeError(f"Expected encoders, but {' and '.join(said)}; write {meant}.")
+
+
+def _command(encoders: Sequence[str], data: Sequence[str], measures: Sequence[str] = ()) -> str:
+    options = [*(f"--data {shlex.quote(name)}" for name in data), *(f"--measure {name}" for name in measures)]
+    return f"`sembridge evaluate {' '.join([*map(shlex.quote, encoders), *options])}`"
 
 
 def _looks_like_measure(word: str) -> bool:
@@ -124,13 +125,17 @@ def _looks_like_measure(word: str) -> bool:
 
 
 def _is_data(word: str) -> bool:
+    """Whether it names retrieval data and no encoder that lies in the same folder."""
     if word.startswith("mteb:"):
         return True
     try:
         folder = mini_folder(word) if word.startswith("mini/") else Path(word)
     except SembridgeError:
         return False
-    return any(folder.glob("corpus.*"))
+    return any(folder.glob("corpus.*")) and not any((folder / name).is_file() for name in _ENCODER_FILES)
+
+
+_ENCODER_FILES = ("modules.json", "config.json")
 
 
 def _table_names(encoders: Sequence[str]) -> list[str]:
