@@ -11,12 +11,14 @@ import logging
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from sentence_transformers import SparseEncoder
 from sentence_transformers.sparse_encoder.model_card import SparseEncoderModelCardData
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from sembridge.encoders.anatomy import Parts, check_source_encoder, find_parts, usable_positions, vocabulary_parameters
@@ -69,11 +71,51 @@ def transplant(
     target = _copy_encoder(encoder)
     parts = find_parts(target)
     _replace_vocabulary_parameters(target, parts, rows, n_target)
-    _set_vocabulary_sizes(parts, n_target)
-    _set_pad_id(parts, target_tokenizer.pad_token_id)
-    _set_special_ids(parts.model, target_tokenizer)
-    _set_tokenizers(parts, target_tokenizer)
+    _fit_to_tokenizer(target, parts, target_tokenizer, n_target)
     return target
+
+
+def transplant_inputs(
+    encoder: SparseEncoder, target_tokenizer: PreTrainedTokenizerBase, rows: RowBuilder, *, n_target: int
+) -> SparseEncoder:
+    """A new encoder that reads `target_tokenizer` and still writes over its own vocabulary.
+
+    The input embedding goes through `rows`; decoder and biases stay as they are, bit for bit, untied from it. Stock
+    classes have one vocabulary size for both, the larger one: the other side is filled up with zero rows, which no text
+    reads and which never fire. So dimension i < n_source is source token i, and all dimensions from there on are zero.
+
+    Raises:
+        SembridgeError: as `transplant`; or queries are looked up in static weights, which have no inputs to replace.
+    """
+    facts = check_source_encoder(encoder)
+    if facts.inference_free:
+        raise SembridgeError(
+            "The source encoder looks its queries up in static weights, one for each of its own tokens; texts of "
+            "another language have no such weights. Map their vectors with `in_source_vocabulary` instead."
+        )
+    n_rows = max(facts.n_rows, n_target)
+    _check_target_tokenizer(target_tokenizer, find_parts(encoder), n_target)
+
+    target = _copy_encoder(encoder)
+    parts = find_parts(target)
+    _untie(parts)
+    inputs = parts.head.token_weight
+    fill = partial(_filled_up, n_rows=n_rows)
+    builders = {True: lambda source_rows: fill(rows(source_rows)), False: fill}
+    for name, parameter in vocabulary_parameters(target, parts).items():
+        _set_parameter(target, name, _build_parameter(name, parameter, builders[name.endswith(inputs)], n_rows))
+    _fit_to_tokenizer(target, parts, target_tokenizer, n_rows)
+    return target
+
+
+def _untie(parts: Parts) -> None:
+    decoder = parts.model.get_submodule(parts.head.decoder)
+    decoder.weight = nn.Parameter(decoder.weight.detach().clone(), requires_grad=decoder.weight.requires_grad)
+    parts.model.config.tie_word_embeddings = False
+
+
+def _filled_up(rows: Tensor, *, n_rows: int) -> Tensor:
+    return functional.pad(rows, (0, 0, 0, n_rows - len(rows)))
 
 
 def _check_target_tokenizer(tokenizer: PreTrainedTokenizerBase, parts: Parts, n_target: int) -> None:
@@ -131,8 +173,20 @@ def _replace_vocabulary_parameters(target: SparseEncoder, parts: Parts, rows: Ro
     for name, parameter in parameters.items():
         if id(parameter) not in built:
             built[id(parameter)] = _build_parameter(name, parameter, rows, n_target)
-        owner, _, leaf = name.rpartition(".")
-        setattr(target.get_submodule(owner), leaf, built[id(parameter)])
+        _set_parameter(target, name, built[id(parameter)])
+
+
+def _set_parameter(target: SparseEncoder, name: str, parameter: nn.Parameter) -> None:
+    owner, _, leaf = name.rpartition(".")
+    setattr(target.get_submodule(owner), leaf, parameter)
+
+
+def _fit_to_tokenizer(target: SparseEncoder, parts: Parts, tokenizer: PreTrainedTokenizerBase, n_rows: int) -> None:
+    """Sizes, ids and tokenizers, which follow the tensors."""
+    _set_vocabulary_sizes(parts, n_rows)
+    _set_pad_id(parts, tokenizer.pad_token_id)
+    _set_special_ids(parts.model, tokenizer)
+    _set_tokenizers(parts, tokenizer)
 
 
 @torch.no_grad()

@@ -1,0 +1,148 @@
+"""The way back: texts of the target language as vectors over the source vocabulary, the pivot where languages meet.
+
+An index of English documents made by the source encoder is then searched in the target language, and documents of many
+languages share one index. Two roads lead there, and both follow W:
+
+- `in_source_vocabulary` maps vectors: v @ W, linear and exact, for any transferred encoder.
+- `pivot_encoder` maps tokens: W @ E goes in where the source's rows E went in, and the source's own head, which knows
+  that school goes with student, gives the weights. It is a stock SparseEncoder, and as sparse as the source.
+
+MILCO (arXiv 2510.00671) learns such a connector on parallel text; here it costs a matrix product.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from sembridge.encoders.anatomy import check_source_encoder
+from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
+from sembridge.encoders.loading import load_tokenizer
+from sembridge.encoders.transplant import transplant_inputs
+from sembridge.encoders.vectors import encode_corpus, encode_queries
+from sembridge.encoders.vocabulary import read_vocabulary
+from sembridge.errors import SembridgeError
+from sembridge.language_transfer.alignment import Alignment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sentence_transformers import SparseEncoder
+    from transformers import PreTrainedTokenizerBase
+
+
+def in_source_vocabulary(vectors: csr_array, alignment: Alignment) -> csr_array:
+    """(n, n_source) float32: vectors over the target vocabulary mapped through W, `vectors @ W`.
+
+    Linear; the identity alignment gives the vectors back. A dimension whose row fell back contributes nothing.
+
+    Args:
+        vectors: (n, n_target).
+
+    Raises:
+        SembridgeError: the vectors have another width than the alignment has rows.
+    """
+    weights = alignment.weights
+    if vectors.shape[1] != weights.n_rows:
+        raise SembridgeError(
+            f"The vectors have {vectors.shape[1]:,} dimensions and the alignment {weights.n_rows:,} rows; expected "
+            "vectors of the encoder that the alignment lies beside."
+        )
+    arrays = (weights.values.numpy(), weights.col_indices.numpy(), weights.crow_indices.numpy())
+    return csr_array(vectors @ csr_array(arrays, shape=(weights.n_rows, weights.n_columns)))
+
+
+def pivot_encoder(
+    source: "SparseEncoder", target_tokenizer: "PreTrainedTokenizerBase", alignment: Alignment
+) -> "SparseEncoder":
+    """A stock encoder that reads the target language and writes over the vocabulary of `source`.
+
+    Dimension i is source token i; where the target vocabulary is larger, the dimensions beyond are never set. A token
+    whose row fell back reads as the mean source row, which says nothing.
+
+    Raises:
+        SembridgeError: the alignment is not one of `source` and `target_tokenizer`, or `source` is inference-free.
+    """
+    check_alignment(alignment, source, target_tokenizer)
+    rows = partial(_input_rows, alignment=alignment)
+    return transplant_inputs(source, target_tokenizer, rows, n_target=alignment.weights.n_rows)
+
+
+def _input_rows(source_rows: Tensor, *, alignment: Alignment) -> Tensor:
+    weights = alignment.weights
+    rows = weights.matmul(source_rows)
+    rows[weights.support_sizes() == 0] = source_rows.mean(0)
+    return rows
+
+
+def check_alignment(alignment: Alignment, source: "SparseEncoder", target_tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Nothing, if the columns of the alignment are the tokens of `source` and its rows fit the tokenizer.
+
+    Raises:
+        SembridgeError: they are not; the message says how many tokens differ.
+    """
+    weights = alignment.weights
+    n_rows = check_source_encoder(source).n_rows
+    tokens = read_vocabulary(source.tokenizer, n_rows=n_rows).tokens
+    if tuple(tokens) != alignment.source_tokens:
+        differing = sum(a != b for a, b in zip(tokens, alignment.source_tokens, strict=False))
+        differing += abs(len(tokens) - len(alignment.source_tokens))
+        raise SembridgeError(
+            f"The alignment is of another source encoder: {differing:,} of its {weights.n_columns:,} source tokens are "
+            "not those of this one. Give an encoder that was transferred from this very source."
+        )
+    if (n_ids := max(target_tokenizer.get_vocab().values()) + 1) > weights.n_rows:
+        raise SembridgeError(
+            f"The target tokenizer has {n_ids:,} ids and the alignment {weights.n_rows:,} rows; expected the tokenizer "
+            "that lies beside the alignment."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Pivot:
+    """A transferred encoder's language, seen through its source encoder.
+
+    Attributes:
+        encoder: what `pivot_encoder` gives.
+        source_fingerprint: of the encoder whose vectors these can be compared with.
+        n_dims: width of the source's vectors.
+    """
+
+    encoder: "SparseEncoder"
+    source_fingerprint: str | None
+    n_dims: int
+
+    @classmethod
+    def load(cls, folder: str | Path, source: "SparseEncoder") -> "Pivot":
+        """The pivot of a folder written by `sembridge transfer`, through the source encoder that it was made from.
+
+        Raises:
+            SembridgeError: the folder holds no alignment, or one of another source.
+        """
+        folder = Path(folder)
+        alignment = Alignment.load(folder)
+        encoder = pivot_encoder(source, load_tokenizer(folder), alignment)
+        return cls(encoder, sparse_encoder_fingerprint(source), alignment.weights.n_columns)
+
+    def encode_query(self, texts: "Sequence[str]") -> csr_array:
+        """(n_texts, n_dims) float32 over the source vocabulary."""
+        return encode_queries(self.encoder, texts)[:, : self.n_dims]
+
+    def encode_document(self, texts: "Sequence[str]") -> csr_array:
+        """(n_texts, n_dims) float32 over the source vocabulary."""
+        return encode_corpus(self.encoder, texts)[:, : self.n_dims]
+
+    @torch.no_grad()
+    def origins(self, text: str) -> dict[int, str]:
+        """Source dimension -> the target token of `text` at whose place it is strongest, as max pooling takes it."""
+        transformer = next(iter(self.encoder.children()))
+        features = self.encoder.preprocess([text])
+        features = {name: value.to(self.encoder.device) for name, value in features.items() if torch.is_tensor(value)}
+        logits = transformer(features)["token_embeddings"][0, :, : self.n_dims]
+        best, place = logits.max(dim=0)
+        tokens = self.encoder.tokenizer.convert_ids_to_tokens(features["input_ids"][0].tolist())
+        return {int(d): tokens[int(place[d])] for d in torch.nonzero(best > 0).flatten()}
