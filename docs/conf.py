@@ -30,7 +30,7 @@ exclude_patterns = [
 
 # What the navigation shows; a page of docs/ that it leaves out fails the build.
 NAVIGATION: dict[str, tuple[str, ...]] = {
-    "Start": ("Quickstart <self>", "docs/bring-your-language", "docs/faq"),
+    "Start": ("Quickstart <self>", "docs/install", "docs/models", "docs/bring-your-language", "docs/faq"),
     "Verbs": (
         "inspect <docs/inspect>",
         "transfer <docs/transfer>",

@@ -31,7 +31,7 @@ from sembridge.encoders.names import mini_folder
 
 ROOT = Path(__file__).parents[1]
 NOT_RUN = {
-    r"naver/|hub:|BAAI/": "needs the hub",
+    r"naver/|hub:|BAAI/|ibm-granite/|intfloat/": "needs the hub",
     r"--engine opensearch|--serve|--ray": "needs a server, or is one",
     r"DATA .*VECTORS": "needs data beside the project, and hours",
 }

@@ -10,7 +10,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from markdown_it import MarkdownIt
 from project import ROOT, markdown_files
 
 import sembridge
-from sembridge import Explainer, evaluate, evaluate_bm25, load_retrieval_data
+from sembridge import Explainer, evaluate, evaluate_bm25, load_encoder, load_retrieval_data, load_tokenizer
+from sembridge.deployment.search.index import SearchIndex
 from sembridge.experiments.recipe import GridRecipe
 from sembridge.language_transfer.recipe import PRESETS
 
@@ -125,10 +127,30 @@ def test_every_block_of_a_page_runs_in_its_order(
         else:
             printed += "".join(map(reader.run, commands(block.text)))
     CLAIMS.get(page, lambda printed: None)(printed)
+    assert not unknown_to_git(path.name for path in tmp_path.iterdir()), "would be committed by `git add .`"
+
+
+def unknown_to_git(written: Iterable[str]) -> set[str]:
+    """Of what a page's blocks wrote into the repository's root, what git neither ignores nor has."""
+    names = {*written} - {"docs", "reproduction"}
+    if not names or not (ROOT / ".git").exists():
+        return set()
+    slashed = [f"{name}/" for name in names]  # a pattern for folders ignores these, one for files the others
+    command = ["git", "check-ignore", "--no-index", *names, *slashed]
+    ignored = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, text=True).stdout.split()
+    return names - {name.rstrip("/") for name in ignored}
 
 
 def readme_claims(printed: str) -> None:
-    assert Path("splade-ko/model.safetensors").exists()
+    """The example's question has an answer in the data, and the example finds it."""
+    del printed
+    query = "home-08-a"
+    data = load_retrieval_data("mini/faq-ko")
+    assert data.queries[query] in (ROOT / "README.md").read_text(encoding="utf-8")
+    encoder = load_encoder("splade-ko")
+    with SearchIndex.open("faq-index") as index:
+        (hit,) = index.search(encoder, [data.queries[query]], top_k=1)[0]
+    assert data.qrels[query][hit.id] > 0
 
 
 def demo_claims(printed: str) -> None:
@@ -153,6 +175,9 @@ def tutorial_claims(printed: str) -> None:
     transferred = evaluate(explainer.encoder, data, measures=["nDCG@10"]).measures["nDCG@10"]
     bm25 = evaluate_bm25(data, measures=["nDCG@10"]).measures["nDCG@10"]
     assert transferred > bm25 + 0.1
+    normalizer = load_tokenizer("tokenizer-id").backend_tokenizer.normalizer
+    composed, decomposed = unicodedata.normalize("NFC", "Schöne Grüße"), unicodedata.normalize("NFD", "Schöne Grüße")
+    assert normalizer.normalize_str(composed) == normalizer.normalize_str(decomposed) == "schöne grüße"
 
 
 CLAIMS = {"README.md": readme_claims, "docs/demo.md": demo_claims, "docs/bring-your-language.md": tutorial_claims}
@@ -190,6 +215,13 @@ def known_options(words: list[str]) -> set[str]:
             assert word in command.commands, word
             command = command.commands[word]
     return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def test_the_readme_is_read_in_two_minutes() -> None:
+    """At 250 words a minute, tables, code and the list of pages at the end aside."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## More")[0]
+    told = re.sub(r"```.*?```|^\|.*$|<!--.*?-->|\]\([^)]*\)", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert len(told.split()) < 500
 
 
 def test_documents_show_no_command_without_saying_whether_it_runs() -> None:

@@ -12,7 +12,7 @@ _Recipe = TypeVar("_Recipe", bound=Recipe)
 
 Source = Annotated[str, typer.Argument(help="English sparse encoder: a hub id, a folder or mini/NAME.")]
 Target = Annotated[str, typer.Argument(help="Tokenizer of the target language: a hub id, a folder or mini/NAME.")]
-DEFAULT_BRIDGE = "BAAI/bge-m3"
+DEFAULT_BRIDGE = "intfloat/multilingual-e5-small"
 BridgeNames = Annotated[
     list[str] | None,
     typer.Option(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 `sembridge train splade-ko mini/faq-ko tuned --split dev --steps 20 --batch-size 8`
 
-`sembridge train splade-ko corpus:passages.jsonl.gz tuned --distill bridge --bridge BAAI/bge-m3`
+`sembridge train splade-ko corpus:passages.jsonl.gz tuned --distill bridge --bridge intfloat/multilingual-e5-small`
 
 `torchrun --nproc-per-node 4 -m sembridge.cli train splade-ko hub:PaDaS-Lab/webfaq-retrieval:kor tuned`"""
 )

@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 @app.command(
     epilog="""Examples:
 
-`sembridge transfer naver/splade-v3 monologg/kobigbird-bert-base splade-ko --bridge BAAI/bge-m3`
+`sembridge transfer ibm-granite/granite-embedding-30m-sparse monologg/kobigbird-bert-base splade-ko`
 
-`sembridge transfer naver/splade-v3 monologg/kobigbird-bert-base splade-ko --bridge BAAI/bge-m3 --tune my-dev-set`
+`sembridge transfer naver/splade-v3 monologg/kobigbird-bert-base splade-ko --allow-pickle --tune my-dev-set`
 
 `sembridge transfer mini/splade-en mini/tokenizer-ko splade-ko --bridge mini/bridge`
 
 `sembridge transfer mini/splade-en mini/tokenizer-ko ko --bridge mini/bridge --target-text article.txt --through-words`
 
-`sembridge transfer naver/splade-v3 monologg/kobigbird-bert-base splade-ko --bridge BAAI/bge-m3 --bridge my-bridge`"""
+`sembridge transfer mini/splade-en mini/tokenizer-ko splade-ko-2 --bridge mini/bridge --bridge BAAI/bge-m3`"""
 )
 def transfer(
     source: Source,

@@ -44,7 +44,10 @@ def refuse_other_than_sparse(folder: Path, name: object) -> None:
         hint = ""
         if SPARSE_MODULES & {m.rsplit(".", 1)[-1] for m in module_types(folder)}:
             hint = ' If it is sparse, its config_sentence_transformers.json lacks "model_type": "SparseEncoder".'
-        raise SembridgeError(f"{name} is a {kind}, not a sparse encoder; give one such as naver/splade-v3.{hint}")
+        raise SembridgeError(
+            f"{name} is a {kind}, not a sparse encoder; give one such as "
+            f"ibm-granite/granite-embedding-30m-sparse.{hint}"
+        )
     architectures = _architectures(folder)
     if not any(a.endswith("ForMaskedLM") for a in architectures):
         raise SembridgeError(
@@ -64,7 +67,9 @@ def refuse_other_than_dense(folder: Path, name: object) -> None:
             " makes one vector of a text is unknown; save it once as a SentenceTransformer with the right pooling."
         )
     if kind != "SentenceTransformer":
-        raise SembridgeError(f"{name} is a {kind}; a bridge must be a dense SentenceTransformer such as BAAI/bge-m3.")
+        raise SembridgeError(
+            f"{name} is a {kind}; a bridge must be a dense SentenceTransformer such as intfloat/multilingual-e5-small."
+        )
 
 
 def refuse_weights(folder: Path, name: object, *, allow_pickle: bool) -> None:

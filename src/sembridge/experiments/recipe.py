@@ -185,7 +185,9 @@ class GridRecipe(Recipe):
                 raise ValueError(str(error)) from None
             bridges = self.bridges(name, next(iter(self.languages)))
             if recipe.method == "sembridge" and not bridges:
-                raise ValueError(f"method {name} needs a bridge: add the key `bridge`, e.g. BAAI/bge-m3")
+                raise ValueError(
+                    f"method {name} needs a bridge: add the key `bridge`, e.g. intfloat/multilingual-e5-small"
+                )
             if recipe.method != "sembridge" and BRIDGE in self.methods[name] and "fine-tuned" not in self.stages:
                 raise ValueError(f"method {name} ({recipe.method}) uses no bridge: remove its key `bridge`")
         for name in (*self.hybrids, *(sweep.method for sweep in self.alpha_sweeps)):

@@ -132,7 +132,9 @@ def transfer(
     recipe, origin = recipe or TransferRecipe.build({}), origin or Origin()
     bridges = [] if bridge is None else list(bridge) if isinstance(bridge, list | tuple) else [cast("Bridge", bridge)]
     if recipe.method == "sembridge" and not bridges:
-        raise SembridgeError("Method sembridge needs a bridge; give a multilingual dense encoder, e.g. BAAI/bge-m3.")
+        raise SembridgeError(
+            "Method sembridge needs a bridge; give a multilingual dense encoder, e.g. intfloat/multilingual-e5-small."
+        )
     recipe.check_files()
     clock = _Clock()
     with clock.stage("vocabularies"):

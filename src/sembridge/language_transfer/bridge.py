@@ -173,7 +173,7 @@ def _refuse_unusable(bridge: object) -> None:
     if isinstance(bridge, SparseEncoder):
         raise SembridgeError(
             f"Bridge {_name(bridge)} is a SparseEncoder; expected a multilingual dense encoder."
-            " Give a SentenceTransformer such as BAAI/bge-m3."
+            " Give a SentenceTransformer such as intfloat/multilingual-e5-small."
         )
     if isinstance(bridge, str | type) or not callable(getattr(bridge, "encode", None)):
         raise SembridgeError(

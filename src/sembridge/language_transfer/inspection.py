@@ -21,7 +21,7 @@ from sembridge.language_transfer.recipe import TransferRecipe
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-DEFAULT_BRIDGE_WIDTH = 1024  # bge-m3's
+DEFAULT_BRIDGE_WIDTH = 384  # multilingual-e5-small's
 
 
 @dataclass(frozen=True)

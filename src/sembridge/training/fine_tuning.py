@@ -113,7 +113,9 @@ def train(
     _check_trackers(report_to)
     checkpoints = _checkpoint_folder(out, resume=resume)
     if recipe.distill == "bridge" and bridge is None:
-        raise SembridgeError("Distillation needs the bridge as a teacher; give --bridge, e.g. BAAI/bge-m3.")
+        raise SembridgeError(
+            "Distillation needs the bridge as a teacher; give --bridge, e.g. intfloat/multilingual-e5-small."
+        )
     if recipe.hard_negatives != "none":
         data = mine_hard_negatives(encoder, data, recipe, progress=progress)
     if len(data) < recipe.batch_size:
