@@ -13,6 +13,7 @@ from tiny import FAMILIES, tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge
 from transformers import PreTrainedTokenizerBase
 
+from sembridge.encoders.scripts import token_script
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.assembly import compare_vocabularies, transfer
@@ -141,3 +142,14 @@ def test_an_unusable_text_file_is_refused(tmp_path: Path, content: bytes | None,
 def test_a_folder_is_no_text_file(tmp_path: Path) -> None:
     with pytest.raises(SembridgeError, match="directory"):
         read_text(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        ("º", "latin"), ("ª", "latin"), ("Ａ", "latin"), ("ﾃ", "katakana"), ("ーン", "katakana"), ("々", "cjk"),
+        ("학", "hangul"), ("7", "other"), ("", "other"),
+    ],
+)  # fmt: skip
+def test_a_letter_that_stands_for_another_has_its_script(text: str, script: str) -> None:
+    assert token_script(text) == script

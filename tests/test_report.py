@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -155,9 +156,25 @@ def test_the_page_says_what_the_transfer_counted(made: LanguageTransfer, folder:
     for kind, count in made.report.counts.items():
         if count:
             assert f"{count:,} {100 * count / made.report.n_target:.1f} %" in page.text, kind
+    assert made.report.confidence
+    for figure in (made.report.similarity, made.report.confidence):
+        assert " ".join(f"{value:.2f}" for value in figure.values()) in page.text
+    assert f"Gain {made.report.gain:.2f}" in page.text
     for token in made.report.least_certain[:5]:
         assert f"{token.token} {token.similarity:.3f}".replace(" 0.", " .") in page.text
     assert "NON-COMMERCIAL licence (cc-by-nc-4.0), carried over from tiny-en" in page.text
+
+
+def test_lowered_biases_are_said_and_what_an_older_report_lacks_is_not(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "ko")
+    report = json.loads((folder / "report.json").read_text())
+    (tmp_path / "ko" / "report.json").write_text(json.dumps(report | {"n_lowered": 12}))
+    assert "12 lowered biases: their dimensions fired" in Page(render_report([tmp_path / "ko"], settings=QUIET)).text
+    for name in ("confidence", "gain", "n_lowered"):
+        del report[name]
+    (tmp_path / "ko" / "report.json").write_text(json.dumps(report))
+    page = Page(render_report([tmp_path / "ko"], settings=QUIET)).text
+    assert not any(word in page for word in ("How sure", "Gain", "lowered"))
 
 
 def test_the_explorer_holds_the_alignment(made: LanguageTransfer, folder: Path) -> None:

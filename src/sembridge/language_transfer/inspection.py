@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sembridge.encoders.scripts import script_of, token_script
+from sembridge.encoders.scripts import letter_script, token_script
 from sembridge.encoders.tokenizer_habits import Habit, tokenizer_habits
 from sembridge.encoders.vocabulary import TokenKind, Vocabulary
 from sembridge.errors import SembridgeError
@@ -120,7 +120,7 @@ def text_statistics(tokenizer: "PreTrainedTokenizerBase", vocabulary: Vocabulary
     n_words = sum(len(line.split()) for line in lines)
     n_characters = sum(not character.isspace() for line in lines for character in line)
     n_bytes = sum(count for i, count in counts.items() if vocabulary.kinds[i] == TokenKind.BYTES)
-    letters = Counter(script_of(c).lower() for line in lines for c in line if c.isalpha())
+    letters = Counter(letter_script(c) for line in lines for c in line if c.isalpha())
     return TextStatistics(
         words=n_words,
         fertility=round(len(ids) / max(n_words, 1), 3),

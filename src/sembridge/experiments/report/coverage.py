@@ -1,9 +1,10 @@
 """Overlap and coverage of a transfer: where its rows come from, by kind and script, and how sure they are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sembridge.experiments.report.folders import LeastCertain, TransferFolder
+from sembridge.experiments.report.folders import TransferFolder
+from sembridge.language_transfer.folder import LeastCertainToken, TransferReport
 
 KINDS = {  # RowKind's names, in words for a reader who has not read the method
     "special": "special token",
@@ -38,45 +39,58 @@ class ScriptRow:
 
 
 @dataclass(frozen=True)
-class Quantiles:
-    """The spread of the combined rows' best cosine: 5, 25, 50, 75 and 95 % lie below."""
+class Spread:
+    """A figure of the combined rows between 0 and 1: share of the rows below -> value."""
 
-    low: float
-    lower: float
-    median: float
-    upper: float
-    high: float
+    title: str
+    figure: str
+    levels: Mapping[str, float]
+
+    @property
+    def drawn(self) -> tuple[float, ...]:
+        """The ends of the line, the ends of the box, the median."""
+        return tuple(self.levels[level] for level in _DRAWN)
+
+
+_DRAWN = ("5 %", "95 %", "25 %", "75 %", "50 %")
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Where the rows of one transfer come from."""
+    """Where the rows of one transfer come from.
+
+    Attributes:
+        spreads: of similarity and confidence; none of what the transfer did not tell.
+        calibration: what was changed after the rows were made, in sentences.
+    """
 
     transfer: TransferFolder
     kinds: tuple[Bar, ...]
     scripts: tuple[ScriptRow, ...]
     support: tuple[Bar, ...]
-    quantiles: Quantiles | None
-    least_certain: tuple[LeastCertain, ...]
+    spreads: tuple[Spread, ...]
+    calibration: tuple[str, ...]
+    least_certain: tuple[LeastCertainToken, ...]
     sentence: str
 
 
 def coverage(transfer: TransferFolder) -> Coverage:
     """The coverage in the transfer's own report."""
-    facts = transfer.facts
-    kinds = bars({kind: facts.counts.get(kind, 0) for kind in KINDS} | facts.counts)
-    support = _support(facts.support)
+    report = transfer.report
+    kinds = bars({kind: report.counts.get(kind, 0) for kind in KINDS} | report.counts)
+    support = _support(report.support)
     widest = max(support.values(), default=1)
     return Coverage(
         transfer=transfer,
         kinds=kinds,
         scripts=tuple(
             ScriptRow(script, sum(counts.values()), bars({kind: counts.get(kind, 0) for kind in KINDS} | counts))
-            for script, counts in facts.scripts.items()
+            for script, counts in report.scripts.items()
         ),
         support=tuple(Bar(size, size, count, count / widest) for size, count in support.items()),
-        quantiles=_quantiles(facts.similarity),
-        least_certain=facts.least_certain[:N_LEAST_CERTAIN],
+        spreads=tuple(_spreads(report)),
+        calibration=tuple(_calibration(report)),
+        least_certain=tuple(report.least_certain[:N_LEAST_CERTAIN]),
         sentence=_sentence(kinds),
     )
 
@@ -95,11 +109,25 @@ def _support(support: Mapping[int, int]) -> dict[str, int]:
     return counts
 
 
-def _quantiles(similarity: Mapping[str, float]) -> Quantiles | None:
-    try:
-        return Quantiles(*(similarity[f"{level} %"] for level in (5, 25, 50, 75, 95)))
-    except KeyError:  # nothing was combined
-        return None
+def _spreads(report: TransferReport) -> Iterator[Spread]:
+    told = (
+        ("How near: best similarity of combined rows", "similarity", report.similarity),
+        ("How sure: confidence in combined rows", "confidence", report.confidence),
+    )
+    for title, figure, quantiles in told:
+        if quantiles.keys() >= set(_DRAWN):  # something was combined, and evidence asked for
+            yield Spread(title, figure, quantiles)
+
+
+def _calibration(report: TransferReport) -> Iterator[str]:
+    if report.gain != 1:
+        yield (
+            f"Gain {report.gain:.2f}: by this factor the new rows' spread about their mean was changed, so that a text "
+            "has about as many active dims as in English."
+        )
+    if report.n_lowered:
+        biases, dimensions = ("bias", "its dimension") if report.n_lowered == 1 else ("biases", "their dimensions")
+        yield f"{report.n_lowered:,} lowered {biases}: {dimensions} fired in too many texts to tell them apart."
 
 
 def _sentence(kinds: tuple[Bar, ...]) -> str:

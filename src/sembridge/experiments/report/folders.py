@@ -3,47 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from sembridge.errors import SembridgeError
 from sembridge.experiments.results import CurvePoint, Results, read_results
 from sembridge.files.records import parse_record, read_record, read_text
+from sembridge.language_transfer.folder import TransferReport, read_report
 
-ALIGNMENT_FILE, REPORT_FILE = "alignment.safetensors", "report.json"  # named here: a page about a grid loads no torch
+ALIGNMENT_FILE = "alignment.safetensors"  # named here: a page about a grid loads no torch
 TRAINING_FILE, CURVE_FILE, RESULTS_FILE = "training.json", "curve.jsonl", "results.jsonl"
 
 
 class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class LeastCertain(_File):
-    """A combined token with a low similarity, and what it was made of."""
-
-    token: str
-    similarity: float
-    sources: tuple[str, ...]
-
-
-class TransferFacts(_File):
-    """`report.json` of a transfer; the fields are those of `TransferReport`."""
-
-    source_encoder: str
-    target_tokenizer: str
-    bridge: dict[str, Any] | None = None
-    language: str | None = None
-    n_source: int
-    n_target: int = Field(gt=0)
-    counts: dict[str, int]
-    scripts: dict[str, dict[str, int]]
-    support: dict[int, int]
-    similarity: dict[str, float]
-    least_certain: tuple[LeastCertain, ...] = ()
-    mean_norms: dict[str, float] = {}
-    recipe: dict[str, Any] = {}
-    versions: dict[str, str] = {}
 
 
 class TrainingFacts(_File):
@@ -66,19 +39,19 @@ class TransferFolder:
 
     name: str
     path: Path
-    facts: TransferFacts
+    report: TransferReport
     is_trained: bool = False
 
     @property
     def method(self) -> str:
         """The initialization as a grid calls it: sembridge-default, sembridge-paper, multivariate."""
-        method, preset = self.facts.recipe.get("method", "sembridge"), self.facts.recipe.get("preset")
+        method, preset = self.report.recipe.get("method", "sembridge"), self.report.recipe.get("preset")
         return f"{method}-{preset}" if method == "sembridge" and preset else str(method)
 
     @property
     def language(self) -> str:
         """The code of its language, or its name where it has none."""
-        return self.facts.language or self.name
+        return self.report.language or self.name
 
     @property
     def stage(self) -> str:
@@ -128,8 +101,7 @@ def read_folders(paths: Sequence[Path]) -> Folders:
         kinds = _kinds(path)
         transfer = None
         if "transfer" in kinds:
-            facts = read_record(TransferFacts, path / REPORT_FILE, advice="run the transfer again")
-            transfer = TransferFolder(name, path, facts, is_trained="training" in kinds)
+            transfer = TransferFolder(name, path, read_report(path), is_trained="training" in kinds)
             transfers.append(transfer)
         if "training" in kinds:
             trainings.append(_training(path, name, transfer))

@@ -136,7 +136,7 @@ def training_figure(trainings: Sequence[TrainingFolder]) -> Figure | None:
         rows.append(
             ResultRow(
                 cell=training.name,
-                source_encoder=transfer.facts.source_encoder if transfer else training.name,
+                source_encoder=transfer.report.source_encoder if transfer else training.name,
                 language=transfer.language if transfer else "",
                 method=transfer.method if transfer else training.name,
                 stage="fine-tuned",

@@ -100,7 +100,7 @@ def read_alignment(transfer: TransferFolder) -> TokenColumns:
 
     alignment = Alignment.load(transfer.path)
     vocabulary = read_vocabulary(load_tokenizer(transfer.path), n_rows=alignment.weights.n_rows)
-    return token_columns(transfer.name, transfer.facts.language, vocabulary, alignment)
+    return token_columns(transfer.name, transfer.report.language, vocabulary, alignment)
 
 
 def token_columns(name: str, language: str | None, vocabulary: "Vocabulary", alignment: "Alignment") -> TokenColumns:
@@ -142,10 +142,10 @@ def _best_similarity(alignment: "Alignment", rows: np.ndarray) -> np.ndarray:
 
 def bundled_data(transfer: TransferFolder) -> RetrievalData | None:
     """The bundled questions and answers of the transfer's language, or None."""
-    if not transfer.facts.language:
+    if not transfer.report.language:
         return None
     try:
-        return load_retrieval_data(f"mini/faq-{transfer.facts.language}")
+        return load_retrieval_data(f"mini/faq-{transfer.report.language}")
     except SembridgeError:
         return None
 
@@ -156,14 +156,14 @@ def find_examples(
     """The given texts, or else a few questions of `data` with their answers; None without either."""
     if texts:
         given = tuple(Example((_text(explainer, "text", text, query=False),)) for text in texts)
-        return Examples(transfer.name, transfer.facts.language, "given with --text", given)
+        return Examples(transfer.name, transfer.report.language, "given with --text", given)
     if data is None:
         return None
     queries = sorted(data.queries)
     chosen = [queries[place * len(queries) // N_EXAMPLES] for place in range(min(N_EXAMPLES, len(queries)))]
     examples = tuple(_example(explainer, data.queries[query], answer_of(data, query)) for query in chosen)
     source = f"every {max(1, len(queries) // N_EXAMPLES)}th question of {data.name}, not chosen by their results"
-    return Examples(transfer.name, transfer.facts.language, source, examples)
+    return Examples(transfer.name, transfer.report.language, source, examples)
 
 
 def _example(explainer: "Explainer", query: str, answer: str) -> Example:
@@ -236,11 +236,11 @@ def as_results(measured: Sequence[Measured]) -> Results:
     methods = _methods([one.transfer for one in measured])
     for one in measured:
         method = methods[one.transfer.path]
-        versions |= one.transfer.facts.versions
+        versions |= one.transfer.report.versions
         for system in one.report.rows:
             evaluation, reference = system.evaluation, system.kind in ("bm25", "english")
             name = {"encoder": method, "hybrid": f"hybrid-{method}"}.get(system.kind, system.name)
-            source = None if system.kind == "bm25" else one.transfer.facts.source_encoder
+            source = None if system.kind == "bm25" else one.transfer.report.source_encoder
             stages = dict.fromkeys(("zero-shot", one.transfer.stage)) if reference else {one.transfer.stage: None}
             for stage in stages:
                 cell = "/".join((source or "any", one.transfer.language, name, stage))
@@ -264,7 +264,7 @@ def _methods(transfers: Sequence[TransferFolder]) -> dict[Path, str]:
     """The method of every folder, with the folder's name where two are of the same method, language and stage."""
 
     def key(transfer: TransferFolder) -> tuple[str, ...]:
-        return transfer.method, transfer.language, transfer.stage, transfer.facts.source_encoder
+        return transfer.method, transfer.language, transfer.stage, transfer.report.source_encoder
 
     keys = [key(transfer) for transfer in transfers]
     return {

@@ -192,7 +192,7 @@ def _notes(found: Folders, measured: Sequence[Measurements], gathered: _Gathered
         if not one.headlines:
             yield f"{one.name}: no transferred encoder was measured there yet."
     for transfer in found.transfers:
-        if transfer.facts.counts.get("fallback", 0) > 0.2 * transfer.facts.n_target:
+        if transfer.report.counts.get("fallback", 0) > 0.2 * transfer.report.n_target:
             yield (
                 f"{transfer.name}: more than a fifth of the rows was drawn at random, because no English token was "
                 "similar enough; another bridge or a tokenizer with whole words may do better."
@@ -206,7 +206,7 @@ def _licence_notes(transfers: Sequence[TransferFolder]) -> Iterator[str]:
     from sembridge.encoders.model_card import is_non_commercial
 
     for transfer in transfers:
-        card, source = read_model_card(transfer.path), transfer.facts.source_encoder
+        card, source = read_model_card(transfer.path), transfer.report.source_encoder
         named = card.license_name or card.license
         if is_non_commercial(card.license) or is_non_commercial(card.license_name):
             yield f"{transfer.name}: NON-COMMERCIAL licence ({named}), carried over from {source}."
