@@ -1,7 +1,8 @@
 """`sembridge search`: the best documents of an index for some queries."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +13,13 @@ from sembridge.cli.printing import console, print_json, print_table, sources_tex
 from sembridge.cli.program import app, quiet_loading
 
 if TYPE_CHECKING:
-    from sembridge.deployment.search.explanation import TermExplainer
-    from sembridge.deployment.search.protocol import Hit
+    from sentence_transformers import SparseEncoder
+
+    from sembridge.deployment.search.explanation import ExplainedTerm
+    from sembridge.deployment.search.protocol import Hit, Term
+    from sembridge.language_transfer.pivot import Pivot
+
+    Explain = Callable[[Sequence[Term]], list[ExplainedTerm]]
 
 _SNIPPET = 160  # characters of a text that a table shows
 
@@ -23,7 +29,9 @@ _SNIPPET = 160  # characters of a text that a table shows
 
 `sembridge search my-index "학교는 몇 시에 시작하나요?"`
 
-`sembridge search my-index "학교" --filter year=2020 --top-k 3 --explain`"""
+`sembridge search my-index "학교" --filter year=2020 --top-k 3 --explain`
+
+`sembridge search english-index "학교는 몇 시에 시작하나요?" --query-encoder splade-ko --explain`"""
 )
 def search(
     folder: Annotated[Path, typer.Argument(help="Folder written by `sembridge index`.")],
@@ -34,13 +42,17 @@ def search(
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the terms behind every score.")] = False,
     encoder: Annotated[str | None, typer.Option(help="Where the index's encoder is now, if it was moved.")] = None,
+    query_encoder: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an encoder transferred from the index's: ask an English index in its language."),
+    ] = None,
     url: Annotated[str | None, typer.Option(help="Where the index's server is now.")] = None,
     device: Device = "cpu",
     trust_remote_code: RemoteCode = False,
     allow_pickle: AllowPickle = False,
     as_json: Json = False,
 ) -> None:
-    """Searches an index with the encoder that it was made with."""
+    """Searches an index with the encoder that it was made with, or in the language of one transferred from it."""
     from sembridge.deployment.search.index import SearchIndex
     from sembridge.deployment.search.manifest import read_manifest
 
@@ -51,41 +63,50 @@ def search(
 
         quiet_loading()
         loaded = load_encoder(name, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
-        found = opened.search(loaded, queries, top_k=top_k, filters=filters or (), with_terms=explain)
-    explainer = None
+        pivot = None if query_encoder is None else _pivot(query_encoder, loaded)
+        found = opened.search(pivot or loaded, queries, top_k=top_k, filters=filters or (), with_terms=explain)
+    explained: list[Explain | None] = [None] * len(queries)
     if explain:
         from sembridge.deployment.search.explanation import TermExplainer
 
-        explainer = TermExplainer.of(loaded, resolve(name))
+        explainer = TermExplainer.of(loaded, resolve(name), n_dims=opened.manifest.encoder.n_dims)
+        origins = [None if pivot is None else pivot.origins(query) for query in queries]
+        explained = [partial(explainer.explain, origins=of_query) for of_query in origins]
     if as_json:
-        print_json([_as_dict(query, hits, explainer) for query, hits in zip(queries, found, strict=True)])
+        print_json([_as_dict(*of_query) for of_query in zip(queries, found, explained, strict=True)])
         return
-    for query, hits in zip(queries, found, strict=True):
-        _print_hits(query, hits, explainer)
+    for of_query in zip(queries, found, explained, strict=True):
+        _print_hits(*of_query)
 
 
-def _as_dict(query: str, hits: "Sequence[Hit]", explainer: "TermExplainer | None") -> dict[str, Any]:
+def _pivot(folder: Path, source: "SparseEncoder") -> "Pivot":
+    from sembridge.language_transfer.pivot import Pivot
+
+    return Pivot.load(folder, source)
+
+
+def _as_dict(query: str, hits: "Sequence[Hit]", explain: "Explain | None") -> dict[str, Any]:
     shown = []
     for hit in hits:
         facts = asdict(hit)
         facts.pop("terms")
-        if explainer is not None:
-            facts["terms"] = [asdict(term) for term in explainer.explain(hit.terms)]
+        if explain is not None:
+            facts["terms"] = [asdict(term) for term in explain(hit.terms)]
         shown.append(facts)
     return {"query": query, "hits": shown}
 
 
-def _print_hits(query: str, hits: "Sequence[Hit]", explainer: "TermExplainer | None") -> None:
+def _print_hits(query: str, hits: "Sequence[Hit]", explain: "Explain | None") -> None:
     console.print(query, style="bold")
     if not hits:
         console.print("  nothing found")
     for rank, hit in enumerate(hits, start=1):
         console.print(f"{rank:>3}  {hit.score:.2f}  {hit.id}  {_snippet(hit)}")
-        if explainer is not None:
+        if explain is not None:
             rows = [
                 (f"     {t.token}", f"{t.product:.2f}", f"{t.query_weight:.2f}", f"{t.document_weight:.2f}",
                  sources_text(t.parts))
-                for t in explainer.explain(hit.terms[:8])
+                for t in explain(hit.terms[:8])
             ]  # fmt: skip
             print_table(("     term", "product", "query", "document", "made of"), rows)
 

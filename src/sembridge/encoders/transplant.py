@@ -99,11 +99,10 @@ def transplant_inputs(
     target = _copy_encoder(encoder)
     parts = find_parts(target)
     _untie(parts)
-    inputs = parts.head.token_weight
-    fill = partial(_filled_up, n_rows=n_rows)
-    builders = {True: lambda source_rows: fill(rows(source_rows)), False: fill}
     for name, parameter in vocabulary_parameters(target, parts).items():
-        _set_parameter(target, name, _build_parameter(name, parameter, builders[name.endswith(inputs)], n_rows))
+        build = rows if name.endswith(parts.head.token_weight) else None
+        filled = partial(_filled_up, rows=build, n_rows=n_rows)
+        _set_parameter(target, name, _build_parameter(name, parameter, filled, n_rows))
     _fit_to_tokenizer(target, parts, target_tokenizer, n_rows)
     return target
 
@@ -114,8 +113,10 @@ def _untie(parts: Parts) -> None:
     parts.model.config.tie_word_embeddings = False
 
 
-def _filled_up(rows: Tensor, *, n_rows: int) -> Tensor:
-    return functional.pad(rows, (0, 0, 0, n_rows - len(rows)))
+def _filled_up(source_rows: Tensor, *, rows: RowBuilder | None, n_rows: int) -> Tensor:
+    """(n_rows, d): the rows that `rows` builds, or the source's own, and zero rows behind them."""
+    built = source_rows if rows is None else rows(source_rows)
+    return functional.pad(built, (0, 0, 0, n_rows - len(built)))
 
 
 def _check_target_tokenizer(tokenizer: PreTrainedTokenizerBase, parts: Parts, n_target: int) -> None:

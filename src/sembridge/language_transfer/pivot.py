@@ -13,7 +13,7 @@ MILCO (arXiv 2510.00671) learns such a connector on parallel text; here it costs
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from scipy.sparse import csr_array
@@ -27,6 +27,7 @@ from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import Alignment
+from sembridge.language_transfer.folder import read_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,11 +111,13 @@ class Pivot:
         encoder: what `pivot_encoder` gives.
         source_fingerprint: of the encoder whose vectors these can be compared with.
         n_dims: width of the source's vectors.
+        language: as the transfer's report says.
     """
 
     encoder: "SparseEncoder"
     source_fingerprint: str | None
     n_dims: int
+    language: str | None = None
 
     @classmethod
     def load(cls, folder: str | Path, source: "SparseEncoder") -> "Pivot":
@@ -126,15 +129,16 @@ class Pivot:
         folder = Path(folder)
         alignment = Alignment.load(folder)
         encoder = pivot_encoder(source, load_tokenizer(folder), alignment)
-        return cls(encoder, sparse_encoder_fingerprint(source), alignment.weights.n_columns)
+        language = read_report(folder).language
+        return cls(encoder, sparse_encoder_fingerprint(source), alignment.weights.n_columns, language)
 
-    def encode_query(self, texts: "Sequence[str]") -> csr_array:
-        """(n_texts, n_dims) float32 over the source vocabulary."""
-        return encode_queries(self.encoder, texts)[:, : self.n_dims]
+    def encode_query(self, texts: "Sequence[str]", **options: Any) -> csr_array:
+        """(n_texts, n_dims) float32 over the source vocabulary; options as of `encode_queries`."""
+        return encode_queries(self.encoder, texts, **options)[:, : self.n_dims]
 
-    def encode_document(self, texts: "Sequence[str]") -> csr_array:
-        """(n_texts, n_dims) float32 over the source vocabulary."""
-        return encode_corpus(self.encoder, texts)[:, : self.n_dims]
+    def encode_document(self, texts: "Sequence[str]", **options: Any) -> csr_array:
+        """(n_texts, n_dims) float32 over the source vocabulary; options as of `encode_corpus`."""
+        return encode_corpus(self.encoder, texts, **options)[:, : self.n_dims]
 
     @torch.no_grad()
     def origins(self, text: str) -> dict[int, str]:

@@ -1,6 +1,6 @@
 """What the dimensions of a match stand for: the token, and the English tokens its row was made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExplainedTerm:
-    """A term of a match in words; `parts` is empty where the encoder was not transferred or the row fell back."""
+    """A term of a match in words.
+
+    `parts` are the tokens behind it: of a transferred encoder the English ones that its row was made of (none where it
+    fell back), of a query in another language the token that it comes from.
+    """
 
     token: str
     text: str
@@ -33,13 +37,17 @@ class TermExplainer:
         self._alignment = alignment
 
     @classmethod
-    def of(cls, encoder: "SparseEncoder", folder: Path) -> "TermExplainer":
-        """The explainer of an encoder that was loaded from `folder`."""
+    def of(cls, encoder: "SparseEncoder", folder: Path, *, n_dims: int) -> "TermExplainer":
+        """The explainer of an encoder that was loaded from `folder` and gives vectors of `n_dims` dimensions."""
         alignment = Alignment.load(folder) if (folder / ALIGNMENT_FILE).is_file() else None
-        n_rows = encoder.get_embedding_dimension()
-        return cls(read_vocabulary(encoder.tokenizer, n_rows=n_rows), alignment)
+        return cls(read_vocabulary(encoder.tokenizer, n_rows=n_dims), alignment)
 
-    def explain(self, terms: Sequence[Term]) -> list[ExplainedTerm]:
+    def explain(self, terms: Sequence[Term], *, origins: Mapping[int, str] | None = None) -> list[ExplainedTerm]:
+        """The terms in words, in their order.
+
+        Args:
+            origins: of a query in another language, `Pivot.origins`: the token that gave each dimension its weight.
+        """
         return [
             ExplainedTerm(
                 token=self._vocabulary.tokens[term.dimension],
@@ -47,7 +55,12 @@ class TermExplainer:
                 product=term.product,
                 query_weight=term.query_weight,
                 document_weight=term.document_weight,
-                parts=() if self._alignment is None else tuple(self._alignment.parts(term.dimension)),
+                parts=self._parts(term.dimension, origins),
             )
             for term in terms
         ]
+
+    def _parts(self, dimension: int, origins: Mapping[int, str] | None) -> tuple[SourcePart, ...]:
+        if origins is not None:
+            return (SourcePart(origins[dimension], weight=1.0, similarity=None),)
+        return () if self._alignment is None else tuple(self._alignment.parts(dimension))

@@ -16,6 +16,7 @@ from sembridge.deployment.search.protocol import Engine, Hit, rows
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.vectors import encode_queries
 from sembridge.errors import SembridgeError
+from sembridge.language_transfer.pivot import Pivot
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -57,7 +58,7 @@ class SearchIndex:
 
     def search(
         self,
-        encoder: "SparseEncoder",
+        encoder: "SparseEncoder | Pivot",
         queries: Sequence[str],
         *,
         top_k: int = 10,
@@ -67,6 +68,7 @@ class SearchIndex:
         """The best documents of every query, by score descending, then id.
 
         Args:
+            encoder: the one that the index was made with, or a pivot of another language through it.
             filters: `field=value`, all of which a document must have.
             with_terms: say which shared dimensions made each score.
 
@@ -75,16 +77,18 @@ class SearchIndex:
         """
         self.check_encoder(encoder)
         tags = [_checked_filter(text) for text in filters]
-        vectors = rows(encode_queries(encoder, queries))
+        is_pivot = isinstance(encoder, Pivot)
+        vectors = rows(encoder.encode_query(queries) if is_pivot else encode_queries(encoder, queries))
         return [
             self._engine.search(vector, top_k=top_k, tags=tags, with_terms=with_terms) if len(vector.indices) else []
             for vector in vectors
         ]
 
-    def check_encoder(self, encoder: "SparseEncoder") -> None:
+    def check_encoder(self, encoder: "SparseEncoder | Pivot") -> None:
         """Refuses queries by an encoder whose space is another one."""
         known = self.manifest.encoder
-        fingerprint = sparse_encoder_fingerprint(encoder)
+        is_pivot = isinstance(encoder, Pivot)
+        fingerprint = encoder.source_fingerprint if is_pivot else sparse_encoder_fingerprint(encoder)
         if fingerprint != known.fingerprint:
             raise SembridgeError(other_encoder(self.folder, known, f"this one has {str(fingerprint)[:12]}"))
 

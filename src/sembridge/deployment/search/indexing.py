@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from sembridge.deployment.shards import read_shards
 from sembridge.encoders.vectors import encode_corpus
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import acquired_lock, check_output_folder
+from sembridge.language_transfer.pivot import Pivot
 from sembridge.retrieval.corpus import Document, corpus_file, stream_corpus
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def resolve_recipe(folder: Path, flags: dict[str, Any]) -> IndexRecipe:
 
 
 def index_corpus(
-    encoder: "SparseEncoder",
+    encoder: "SparseEncoder | Pivot",
     corpus: str | Path,
     folder: Path,
     *,
@@ -97,6 +99,8 @@ def index_corpus(
     """Builds an index of a corpus, goes on with one that was interrupted, or adds to one (`add`).
 
     Args:
+        encoder: a pivot adds documents of its language to an index of its source encoder: their ids begin with the
+            language (`ko:17`), which is also their field `language`.
         corpus: as of `stream_corpus`, or a folder of shards written by `sembridge encode`.
         name: what the manifest calls the encoder: the name it was loaded by.
         recipe: None takes the folder's, or the defaults for a new one.
@@ -109,7 +113,7 @@ def index_corpus(
         SembridgeError: the folder holds another index, another process has it open, the corpus is malformed or has
             changed since an interrupted run, a shard is another encoder's, or a server refuses or has gone.
     """
-    facts = EncoderFacts.of(encoder, name)
+    facts = _facts(encoder, name)
     recipe = recipe or resolve_recipe(folder, {})
     _check_source(str(corpus), None if texts is None else str(texts), facts)
     started = time.monotonic()
@@ -145,7 +149,7 @@ def index_corpus(
 class _Run:
     """One pass over a corpus, from its last safe point to its end."""
 
-    encoder: "SparseEncoder"
+    encoder: "SparseEncoder | Pivot"
     engine: Engine
     folder: Path
     manifest: Manifest
@@ -180,6 +184,8 @@ class _Run:
         """Number of documents added, and of their postings."""
         hasher = blake2b(digest_size=16)
         items = _items(self.source, self.texts)
+        if isinstance(self.encoder, Pivot):
+            items = (item.tagged(self.encoder.language) for item in items)
         done = self._skip(items, hasher)
         start, n_postings = done, 0
         while batch := list(islice(items, self.manifest.recipe.bulk_size)):
@@ -219,10 +225,10 @@ class _Run:
     def _vectors(self, batch: "Sequence[_Item]") -> csr_array:
         recipe = self.manifest.recipe
         if batch[0].vector is None:
-            texts = [item.document.content for item in batch]
-            vectors = encode_corpus(
-                self.encoder,
-                texts,
+            is_pivot = isinstance(self.encoder, Pivot)
+            encode = self.encoder.encode_document if is_pivot else partial(encode_corpus, self.encoder)
+            vectors = encode(
+                [item.document.content for item in batch],
                 batch_size=recipe.batch_size,
                 max_active_dims=recipe.max_active_dims,
                 encode_with=recipe.encode_with,
@@ -242,6 +248,14 @@ class _Item:
 
     document: Document
     vector: csr_array | None = None
+
+    def tagged(self, language: str | None) -> "_Item":
+        """The same under an id and with a field that tell its language."""
+        if language is None:
+            return self
+        document = self.document
+        fields = {"language": language, **document.fields}
+        return replace(self, document=replace(document, id=f"{language}:{document.id}", fields=fields))
 
     def digest(self) -> bytes:
         hasher = blake2b(digest_size=16)
@@ -277,6 +291,12 @@ def _shard_items(source: Path, texts: str | None) -> "Iterator[_Item]":
                     "encoded from."
                 )
             yield _Item(document, vectors[[row]])
+
+
+def _facts(encoder: "SparseEncoder | Pivot", name: str) -> EncoderFacts:
+    if isinstance(encoder, Pivot):
+        return EncoderFacts(name, str(encoder.source_fingerprint), encoder.n_dims)
+    return EncoderFacts.of(encoder, name)
 
 
 def _check_source(source: str, texts: str | None, facts: EncoderFacts) -> None:

@@ -1,0 +1,117 @@
+"""An index of the source encoder, asked and filled in the language of an encoder transferred from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import sembridge
+from sentence_transformers import SparseEncoder
+from test_cli import transfer
+from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
+from tiny_bridge import save_tiny_bridge
+
+from sembridge.deployment.search.index import SearchIndex
+from sembridge.deployment.search.indexing import index_corpus, resolve_recipe
+from sembridge.encoders.loading import load_encoder
+from sembridge.encoders.vectors import encode_corpus
+from sembridge.errors import SembridgeError
+from sembridge.language_transfer.pivot import Pivot
+
+QUESTIONS = ["학교 책", "дом река"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`source`, `ko` transferred from it, and `stranger`, of the same vocabulary with other weights."""
+    root = tmp_path_factory.mktemp("models")
+    for name, seed in (("source", 1), ("stranger", 2)):
+        encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"), seed=seed)
+        encoder.save_pretrained(str(root / name), create_model_card=False)
+    tiny_tokenizer("wordpiece", language="target").save_pretrained(root / "target")
+    save_tiny_bridge(root / "bridge")
+    done = sembridge(*transfer(root, root / "ko"), "--language", "ko")
+    assert done.code == 0, done.err
+    return root
+
+
+@pytest.fixture(scope="module")
+def source(models: Path) -> SparseEncoder:
+    return load_encoder(models / "source")
+
+
+@pytest.fixture(scope="module")
+def pivot(models: Path, source: SparseEncoder) -> Pivot:
+    return Pivot.load(models / "ko", source)
+
+
+def write_corpus(path: Path, texts: list[str]) -> Path:
+    records = [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate(texts)]
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    return [f"{a} {b}" for a, b in zip(ENGLISH_WORDS, ENGLISH_WORDS[3:], strict=False)]
+
+
+@pytest.fixture
+def english_index(models: Path, source: SparseEncoder, texts: list[str], tmp_path: Path) -> Path:
+    recipe = resolve_recipe(tmp_path / "index", {"engine": "exact"})
+    corpus = write_corpus(tmp_path / "english.jsonl", texts)
+    index_corpus(source, corpus, tmp_path / "index", name=str(models / "source"), recipe=recipe)
+    return tmp_path / "index"
+
+
+def test_questions_in_another_language_score_english_documents(
+    english_index: Path, pivot: Pivot, source: SparseEncoder, texts: list[str]
+) -> None:
+    expected = (pivot.encode_query(QUESTIONS) @ encode_corpus(source, texts).T).toarray()
+    with SearchIndex.open(english_index) as index:
+        found = index.search(pivot, QUESTIONS, top_k=5)
+    for hits, scores in zip(found, expected, strict=True):
+        np.testing.assert_allclose([hit.score for hit in hits], sorted(scores, reverse=True)[:5], rtol=1e-5)
+
+
+def test_the_explanation_adds_up_to_the_score_and_names_the_words_asked(models: Path, english_index: Path) -> None:
+    done = sembridge("search", english_index, QUESTIONS[0], "--query-encoder", models / "ko", "--explain", "--json")
+    assert done.code == 0, done.err
+    hits = json.loads(done.out)[0]["hits"]
+    assert hits
+    for hit in hits:
+        assert sum(term["product"] for term in hit["terms"]) == pytest.approx(hit["score"], rel=1e-5)
+        asked = {part["token"] for term in hit["terms"] for part in term["parts"]}
+        assert asked <= {"[CLS]", "학교", "책", "[SEP]"}
+
+
+def test_an_index_of_another_source_is_refused(models: Path, source: SparseEncoder, tmp_path: Path) -> None:
+    stranger = load_encoder(models / "stranger")
+    recipe = resolve_recipe(tmp_path / "index", {"engine": "exact"})
+    corpus = write_corpus(tmp_path / "english.jsonl", ["home river"])
+    index_corpus(stranger, corpus, tmp_path / "index", name=str(models / "stranger"), recipe=recipe)
+    with (
+        SearchIndex.open(tmp_path / "index") as index,
+        pytest.raises(SembridgeError, match="was made with the encoder"),
+    ):
+        index.search(Pivot.load(models / "ko", source), QUESTIONS)
+
+
+def test_a_folder_without_alignment_is_refused(models: Path, english_index: Path) -> None:
+    done = sembridge("search", english_index, QUESTIONS[0], "--query-encoder", models / "stranger")
+    assert done.code == 1
+    assert "holds no alignment.safetensors" in done.err
+
+
+def test_documents_of_two_languages_share_an_index(english_index: Path, pivot: Pivot, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "korean.jsonl", ["학교 선생님", "집 강"])
+    report = index_corpus(pivot, corpus, english_index, name="ko", add=True)
+    assert report.n_added == 2
+    with SearchIndex.open(english_index) as index:
+        assert index.count() == report.n_documents
+        found = index.search(pivot, ["학교 선생님"], filters=["language=ko"])[0]
+        everywhere = index.search(pivot, ["학교 선생님"], top_k=50)[0]
+    assert {hit.id for hit in found} <= {"ko:d0", "ko:d1"}
+    assert {"ko:d0", "d0"} <= {hit.id for hit in everywhere}
