@@ -131,6 +131,17 @@ def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
 
 
 @pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For what is compared bit for bit with another process: the number of threads decides over the order of sums."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium, for tests that `browsing.needs_chromium` marks."""
     from browsing import started_browser

@@ -169,7 +169,7 @@ KILLED_WRITER = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from sembridge.vector_cache import VectorCache
+from sembridge.files.vector_cache import VectorCache
 
 def stop_before_the_rename(descriptor):  # the data are written, the name is not given yet
     print("writing", flush=True)
@@ -233,7 +233,7 @@ def test_damaged_shard_is_reported_and_encoded_again(damage, tmp_path, caplog):
 TWO_WRITERS = """
 import sys
 import numpy as np
-from sembridge.vector_cache import VectorCache
+from sembridge.files.vector_cache import VectorCache
 from pathlib import Path
 
 for start in range(0, 200, 10):
@@ -260,7 +260,7 @@ import resource, signal, sys
 import numpy as np
 from pathlib import Path
 from sembridge.errors import SembridgeError
-from sembridge.vector_cache import VectorCache
+from sembridge.files.vector_cache import VectorCache
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # a write fails after 1,000 bytes, as on a full disk

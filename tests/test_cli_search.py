@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import Done, sembridge
+from processes import exit_code, kill_this_process
 from sentence_transformers import SparseEncoder
 from test_cli import transfer
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_tokenizer
@@ -23,7 +24,7 @@ from tiny_bridge import save_tiny_bridge
 from sembridge.deployment.index_recipe import IndexRecipe
 from sembridge.deployment.search.index import SearchIndex
 from sembridge.deployment.search.indexing import index_corpus, resolve_recipe
-from sembridge.deployment.search.manifest import read_manifest
+from sembridge.deployment.search.manifest import Manifest, read_manifest
 from sembridge.encoders.loading import load_encoder
 from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
@@ -215,32 +216,25 @@ def test_shards_and_their_corpus_give_the_same_index_as_the_corpus(models: Path,
     assert not (tmp_path / "x").exists()
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from sembridge.encoders.loading import load_encoder
-from sembridge.deployment.index_recipe import IndexRecipe
-from sembridge.deployment.search import indexing
+def killed_run(encoder: Path, corpus: Path, out: Path, engine: str) -> None:
+    from sembridge.deployment.search import indexing
 
-class Killed(indexing._Run):
-    def _record(self, manifest):
-        if manifest.unfinished is not None and manifest.unfinished.done >= 21:
-            os.kill(os.getpid(), signal.SIGKILL)  # the third batch is in the engine, and not yet in the manifest
-        super()._record(manifest)
+    class Killed(indexing._Run):
+        def _record(self, manifest: Manifest) -> None:
+            if manifest.unfinished is not None and manifest.unfinished.done >= 21:
+                kill_this_process()  # the third batch is in the engine, and not yet in the manifest
+            super()._record(manifest)
 
-indexing._Run = Killed
-encoder, corpus, out, engine = sys.argv[1:]
-recipe = IndexRecipe.build({"engine": engine, "bulk_size": 7})
-indexing.index_corpus(load_encoder(encoder), corpus, Path(out), name=encoder, recipe=recipe)
-"""
+    indexing._Run = Killed  # type: ignore[misc]
+    recipe = IndexRecipe.build({"engine": engine, "bulk_size": 7})
+    indexing.index_corpus(load_encoder(encoder), corpus, out, name=str(encoder), recipe=recipe)
 
 
 def test_a_killed_run_goes_on_and_loses_or_duplicates_nothing(
     models: Path, encoder: SparseEncoder, corpus: Path, engine: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "index"
-    killed = subprocess.run([sys.executable, "-c", KILLED, models / "ko", corpus, out, engine], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    assert exit_code(killed_run, models / "ko", corpus, out, engine) == -signal.SIGKILL
     done = sembridge("search", out, "학교")
     assert "is unfinished (14 documents are in); run the same `sembridge index` again first" in done.line
     report = done_well("index", models / "ko", corpus, "--out", out)

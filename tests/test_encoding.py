@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from processes import exit_code, kill_this_process
 from sentence_transformers import SparseEncoder
 from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
 
@@ -150,44 +148,27 @@ def test_a_line_cut_short_is_written_again(plain: Path, encoder: SparseEncoder, 
     assert list(plain.glob("*.partial")) == []
 
 
-KILLED_RUN = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import torch
-from tiny import tiny_encoder, tiny_tokenizer
-from sembridge.deployment.encoding import encode_shards
-from sembridge.deployment.encode_recipe import EncodeRecipe
-torch.set_num_threads(1)
-encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
-report = encode_shards(encoder, sys.argv[2], Path(sys.argv[3]), name="tiny", recipe=EncodeRecipe(shard_size=100))
-print(report.n_encoded)
-"""
+def encode_tiny(corpus: Path, folder: Path, killed_at: int = 0) -> None:
+    """Writes how many documents were encoded beside `folder`; is killed when so many are done, if at all."""
+    encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
+    report = encode_shards(
+        encoder, corpus, folder, name="tiny", recipe=EncodeRecipe(shard_size=20),
+        on_progress=lambda done: kill_this_process() if done == killed_at else None,
+    )  # fmt: skip
+    folder.with_suffix(".count").write_text(str(report.n_encoded))
 
 
-def start_run(corpus: Path, folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", KILLED_RUN, str(Path(__file__).parent), str(corpus), str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-@pytest.mark.slow
 def test_a_killed_process_is_continued_and_loses_or_doubles_nothing(tmp_path: Path) -> None:
-    n_documents = 4000
+    n_documents = 110
     corpus = write_corpus(tmp_path / "corpus.jsonl", n_documents)
     folder = tmp_path / "killed"
-    process = start_run(corpus, folder)
-    while len(list(folder.glob("*.parquet"))) < 3:
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    kept = {path: path.stat().st_mtime_ns for path in sorted(folder.glob("*.parquet"))[:2]}
-
-    again = start_run(corpus, folder)
-    n_encoded = int(again.communicate()[0])
-    assert 0 < n_encoded < n_documents
+    assert exit_code(encode_tiny, corpus, folder, 60) == -signal.SIGKILL
+    kept = {path: path.stat().st_mtime_ns for path in sorted(folder.glob("*.parquet"))}
+    assert len(kept) == 3
+    assert exit_code(encode_tiny, corpus, folder) == 0
+    assert folder.with_suffix(".count").read_text() == "50"
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
-    assert start_run(corpus, tmp_path / "whole").wait() == 0
+    assert exit_code(encode_tiny, corpus, tmp_path / "whole") == 0
     assert files_of(folder) == files_of(tmp_path / "whole")
     assert [i for ids, _ in read_shards(folder) for i in ids] == [f"d{number}" for number in range(n_documents)]
 

