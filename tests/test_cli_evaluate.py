@@ -19,7 +19,9 @@ from huggingface_hub import ModelCard
 from sentence_transformers import SparseEncoder
 from test_cli import strict_json
 from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
+from tiny_bridge import save_tiny_bridge
 
+from sembridge.encoders.loading import load_bridge
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.columns import KEPT_COLUMNS, EvaluationRow
 from sembridge.retrieval.evaluation import evaluate, evaluate_bm25
@@ -155,6 +157,22 @@ def test_baseline_can_be_any_row(place: Path) -> None:
     )
 
 
+def test_a_bridge_has_a_row_and_is_fused_with_every_encoder(place: Path, tmp_path: Path) -> None:
+    bridge = save_tiny_bridge(tmp_path / "tiny")
+    arguments = (place / "first", "--data", place / "words" / "en", "--measure", "nDCG@10", "--bridge", bridge)
+    (report,) = document(place, *arguments)["data"]
+    systems = {system["system"]: system for system in report["systems"]}
+    assert list(systems) == ["first", *REFERENCES, "bridge", "hybrid-first", "hybrid-bridge-first"]
+    assert systems["bridge"]["kind"] == "dense"
+    assert systems["bridge"]["bytes_per_document"] == 4 * load_bridge(bridge).get_embedding_dimension()
+    assert systems["bridge"]["queries_per_second"] > 0
+    assert [c["system"] for c in report["comparisons"]] == ["first", "bridge", "hybrid-first", "hybrid-bridge-first"]
+    shown = evaluated(place, *arguments, "--baseline", "bridge").out
+    assert "Against bridge" in shown
+    assert "hybrid-bridge-first" in shown
+    assert [row["system"] for row in document(place, *arguments, "--no-references")["data"][0]["systems"]] == ["first"]
+
+
 def test_source_encoder_of_a_transferred_one_has_a_row(place: Path) -> None:
     found = document(place, place / "moved", "--data", place / "words" / "en", "--measure", "nDCG@10")
     assert found["english"] == str(place / "second")
@@ -188,7 +206,7 @@ def test_table_names_the_data_and_says_everything(place: Path) -> None:
     firsts = [line.split()[0] for line in lines if line.strip()]
     for row in ("moved", *REFERENCES, "english", "hybrid-moved", "dead"):
         assert row in firsts
-    for part in ("nDCG@10", "R@100", "RR@10", "FLOPS", "postings", "a second", "Against bm25-tokens", "corrected",
+    for part in ("nDCG@10", "R@100", "RR@10", "FLOPS", "a document", "a second", "Against bm25-tokens", "corrected",
                  "Largest losses of moved over bm25-tokens, nDCG@10", "Health", "warned above"):  # fmt: skip
         assert part in done.out
 

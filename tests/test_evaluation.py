@@ -15,9 +15,12 @@ from scipy.sparse import csr_array
 from sentence_transformers import SparseEncoder
 from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
 from tiny import ENGLISH_WORDS, tiny_encoder, tiny_inference_free, tiny_tokenizer
+from tiny_bridge import save_tiny_bridge
 
+from sembridge.encoders.loading import load_bridge
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.dense import evaluate_dense
 from sembridge.retrieval.evaluation import (
     Evaluation,
     evaluate,
@@ -159,6 +162,7 @@ def test_evaluation_is_a_row_with_all_its_figures(data: RetrievalData, encoder: 
     assert (evaluation.data, evaluation.language, evaluation.system) == ("words", "en", "sparse encoder")
     assert (evaluation.n_queries, evaluation.n_documents) == (12, 40)
     assert evaluation.postings == pytest.approx(evaluation.document_active_dims * 40)
+    assert evaluation.bytes_per_document == pytest.approx(8 * evaluation.document_active_dims)
     assert evaluation.queries_per_second > 0
     assert evaluation.documents_per_second > 0
     assert evaluation.settings.keys() >= {"batch_size", "max_active_dims", "top_k", "device", "dtype", "torch"}
@@ -189,6 +193,20 @@ def test_bm25_row_records_its_settings(data: RetrievalData) -> None:
     settings = {name: words.settings[name] for name in ("terms", "method", "k1", "b", "top_k")}
     assert settings == {"terms": "words", "method": "lucene", "k1": 1.5, "b": 0.75, "top_k": 1000}
     assert str(evaluate_bm25(data, tiny_tokenizer("bpe")).settings["terms"]).startswith("tokenizer")
+
+
+def test_a_dense_encoder_is_a_row_with_its_cost(tmp_path: Path) -> None:
+    bridge = load_bridge(save_tiny_bridge(tmp_path / "bridge"))
+    corpus = {"home": "집 дом", "school": "학교 школа", "river": "강 река"}
+    data = RetrievalData("meanings", None, corpus, {q: q for q in corpus}, {q: {q: 1} for q in corpus})
+    evaluation = evaluate_dense(bridge, data, measures=["RR@10"])
+    assert evaluation.measures == {"RR@10": 1.0}
+    assert (evaluation.system, evaluation.flops, evaluation.health) == ("dense encoder", None, None)
+    assert evaluation.bytes_per_document == 4 * bridge.get_embedding_dimension()
+    assert evaluation.queries_per_second > 0
+    assert max(evaluation.run["home"].values()) == pytest.approx(1, abs=0.1)  # a cosine
+    with pytest.raises(SembridgeError, match="R@100 looks at 100 documents"):
+        evaluate_dense(bridge, data, measures=["R@100"], top_k=10)
 
 
 def test_fusion_can_be_evaluated_and_compared(data: RetrievalData, encoder: SparseEncoder) -> None:

@@ -16,7 +16,7 @@ from sembridge.errors import SembridgeError
 from sembridge.retrieval import runs
 from sembridge.retrieval.bm25 import bm25_run
 from sembridge.retrieval.data import RetrievalData
-from sembridge.retrieval.runs import exact_search, hybrid, ranked, write_run
+from sembridge.retrieval.runs import dense_search, exact_search, hybrid, ranked, write_run
 from sembridge.retrieval.sources import load_retrieval_data
 
 TEXTS = {
@@ -79,6 +79,18 @@ def test_search_refuses_what_does_not_fit() -> None:
         exact_search(one, one, [], ["d"])
     with pytest.raises(SembridgeError, match="top_k is 0"):
         exact_search(one, one, ["q"], ["d"], top_k=0)
+
+
+def test_dense_search_is_exact_search_where_every_document_has_a_score() -> None:
+    generator = np.random.default_rng(1)
+    queries, documents = (generator.integers(1, 4, (n, 5)).astype(np.float32) for n in (6, 30))  # with ties
+    query_ids, document_ids = [f"q{n}" for n in range(6)], [f"d{n}" for n in range(30)]
+    for top_k in (7, 100):
+        dense = dense_search(queries, documents, query_ids, document_ids, top_k=top_k)
+        sparse = exact_search(csr_array(queries), csr_array(documents), query_ids, document_ids, top_k=top_k)
+        assert {q: list(found.items()) for q, found in dense.items()} == {q: list(s.items()) for q, s in sparse.items()}
+    opposite = dense_search(queries[:1], -documents, ["q"], document_ids)
+    assert len(opposite["q"]) == 30  # below zero is a score, too
 
 
 def test_fusion_by_hand() -> None:

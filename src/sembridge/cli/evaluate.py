@@ -72,8 +72,11 @@ def evaluate(
     english: Annotated[
         str | None, typer.Option(help="Untouched English encoder; default: the source in an encoder's report.json.")
     ] = None,
+    bridge: Annotated[
+        str | None, typer.Option(help="Dense encoder, for a row of its own and fusions of the encoders with it.")
+    ] = None,
     no_references: Annotated[
-        bool, typer.Option("--no-references", help="No rows of BM25, the English encoder and fusions with BM25.")
+        bool, typer.Option("--no-references", help="No rows of BM25, the English encoder, the bridge and fusions.")
     ] = False,
     run: Annotated[
         Path | None, typer.Option(help="TREC run to write; of several encoders or data sets one file each.")
@@ -117,14 +120,22 @@ def evaluate(
     source = evaluation_plan.EnglishEncoder(None)
     if not no_references:
         source = evaluation_plan.english_encoder(list(plan.encoders.values()), asked_for=english)
+    bridge = None if no_references else bridge
     comparison.baseline_row(
-        list(plan.encoders), baseline, english=source.folder is not None, references=not no_references
+        list(plan.encoders),
+        baseline,
+        english=source.folder is not None,
+        bridge=bridge is not None,
+        references=not no_references,
     )  # refused before models are loaded
     if source.why_not:
         print(f"sembridge: no row of the untouched English encoder: {source.why_not}.", file=sys.stderr)
     from sembridge.encoders import loading  # torch comes last: what is wrong is said in a second
 
     load = partial(loading.load_encoder, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
+    load_bridge = partial(
+        loading.load_bridge, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
+    )
     reports = comparison.compare_systems(
         {name: load(given) for name, given in plan.encoders.items()},
         data_sets,
@@ -138,6 +149,7 @@ def evaluate(
             progress=sys.stderr.isatty(),
         ),
         english=None if source.folder is None else load(source.folder),
+        bridge=None if bridge is None else load_bridge(bridge),
         references=not no_references,
         baseline=baseline,
         run_files=run_files,
@@ -220,7 +232,8 @@ def _print_report(report: "DataReport", source: "EnglishEncoder") -> None:
 
 
 def _print_rows(report: "DataReport") -> None:
-    columns = report.rows[0].evaluation.columns()
+    # Bytes a document say what postings say, of dense vectors, too; both do not fit into a line.
+    columns = [column for column in report.rows[0].evaluation.columns() if column.name != "postings"]
     best = {column: best_of(column, [row.evaluation for row in report.rows]) for column in columns}
     rows: list[list[str | Text]] = []
     for row in report.rows:
@@ -238,6 +251,8 @@ def _print_legend(report: "DataReport", source: "EnglishEncoder") -> None:
             f"bm25-tokens: over the tokens of {encoders[0].name}; bm25-words: over words. "
             "hybrid: reciprocal rank fusion with bm25-tokens."
         )
+    if "dense" in kinds:
+        _say("bridge: the dense encoder itself; hybrid-bridge: fusion with it.")
     if "english" in kinds:
         _say(f"english: {source.name}, untouched.")
     cached = [row.name for row in report.rows if row.evaluation.settings.get("vectors") == "cached"]

@@ -30,13 +30,15 @@ def bm25_run(data: RetrievalData, tokenizer: "PreTrainedTokenizerBase | None" = 
     Without a tokenizer terms are case-folded words; scripts without spaces (Chinese, Japanese, Thai) then make one term
     of a whole phrase, so give a tokenizer for them (a warning is logged). A tokenizer's unknown token is no term.
     """
+    index = bm25_index(data, tokenizer)
+    return index.search(index.encode_queries(list(data.queries.values())), data, top_k=top_k)
+
+
+def bm25_index(data: RetrievalData, tokenizer: "PreTrainedTokenizerBase | None" = None) -> "Bm25Index":
+    """The index of the corpus that `bm25_run` searches."""
     if tokenizer is None and has_no_spaces(data.corpus.values()):
         _logger.warning("%s is in a script without spaces: BM25 over words finds little; give a tokenizer.", data.name)
-    index = Bm25Index.of(list(data.corpus.values()), tokenizer)
-    if not index.term_ids:
-        return {query_id: {} for query_id in data.queries}
-    query_vectors = index.encode_queries(list(data.queries.values()))
-    return exact_search(query_vectors, index.documents, list(data.queries), list(data.corpus), top_k=top_k)
+    return Bm25Index.of(list(data.corpus.values()), tokenizer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,12 @@ class Bm25Index:
     def encode_queries(self, texts: list[str]) -> csr_array:
         """(n_texts, n_terms) how often every known term occurs."""
         return _count_vectors(_terms(texts, self.tokenizer), self.term_ids)
+
+    def search(self, query_vectors: csr_array, data: RetrievalData, *, top_k: int) -> Run:
+        """The run of `query_vectors`, those of the data's queries; the documents are those of its corpus."""
+        if not self.term_ids:
+            return {query_id: {} for query_id in data.queries}
+        return exact_search(query_vectors, self.documents, list(data.queries), list(data.corpus), top_k=top_k)
 
 
 def _bm25_vectors(document_term_ids: list[list[int]], n_terms: int) -> csr_array:

@@ -2,7 +2,7 @@
 
 Reference rows answer three questions of a deployment: is plain BM25 as good (over the encoder's own tokens, over
 words), what did the transfer bring (the untouched English encoder), and what do BM25 and the encoder find together
-(reciprocal rank fusion)?
+(reciprocal rank fusion)? Where a dense encoder is given, the bridge say, a fourth: why not search with it?
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Literal
 from sembridge.encoders.settings import BATCH_SIZE, EncodeWith
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.dense import evaluate_dense
 from sembridge.retrieval.evaluation import Evaluation, Settings, evaluate, evaluate_bm25, evaluate_run
 from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K
 from sembridge.retrieval.runs import Run, hybrid, write_run
 from sembridge.retrieval.significance import Comparison, QueryChange, compare_all, holm
 
 if TYPE_CHECKING:
-    from sentence_transformers import SparseEncoder
+    from sentence_transformers import SentenceTransformer, SparseEncoder
 
-Kind = Literal["encoder", "bm25", "english", "hybrid"]
+Kind = Literal["encoder", "bm25", "english", "dense", "hybrid"]
 
-BM25_TOKENS, BM25_WORDS, ENGLISH, HYBRID = "bm25-tokens", "bm25-words", "english", "hybrid-"
+BM25_TOKENS, BM25_WORDS, ENGLISH, BRIDGE = "bm25-tokens", "bm25-words", "english", "bridge"
+HYBRID, BRIDGE_HYBRID = "hybrid-", "hybrid-bridge-"
 SIGNIFICANT = 0.05
 N_SHIFTS = 5
 START_CHARACTERS = 200
@@ -138,6 +140,7 @@ def compare_systems(
     settings: EvaluationSettings | None = None,
     *,
     english: "SparseEncoder | None" = None,
+    bridge: "SentenceTransformer | None" = None,
     references: bool = True,
     baseline: str | None = None,
     run_files: Mapping[str, Mapping[str, Path]] | None = None,
@@ -145,12 +148,13 @@ def compare_systems(
     """The reports of all encoders on all data sets.
 
     The baseline is the first of several encoders, or `bm25-tokens` for one. Tested against it are the other encoders
-    and, where it is a BM25 row, their fusions with BM25: paired permutation tests, Holm-corrected over all of them.
+    and the bridge and, where it is a BM25 row, the fusions: paired permutation tests, Holm-corrected over all of them.
 
     Args:
         encoders: name of the row -> encoder; the first one's tokenizer makes the terms of `bm25-tokens`.
         english: the untouched source encoder, for a row of its own.
-        references: the rows of BM25 and of fusions, and `english`.
+        bridge: a dense encoder, for a row of its own and the fusion of every encoder with it.
+        references: the rows of BM25 and of fusions, `english` and `bridge`.
         baseline: the row to test against.
         run_files: data set name -> encoder's name -> file for its run.
 
@@ -158,18 +162,34 @@ def compare_systems(
         SembridgeError: a baseline that is no row, data sets of the same name, and what `evaluate` refuses.
     """
     settings = settings or EvaluationSettings()
-    english = english if references else None
-    baseline = baseline_row(list(encoders), baseline, english=english is not None, references=references)
+    beside = _References(english, bridge) if references else None
+    baseline = baseline_row(
+        list(encoders),
+        baseline,
+        english=beside is not None and english is not None,
+        bridge=beside is not None and bridge is not None,
+        references=references,
+    )
     _refuse_repetition([data.name for data in data_sets])
     reports = []
     for data in data_sets:
         files = (run_files or {}).get(data.name, {})
-        rows = tuple(_rows(encoders, data, settings, english, files, references=references))
+        rows = tuple(_rows(encoders, data, settings, beside, files))
         reports.append(_report(data, rows, baseline, files))
     return list(_corrected_together(reports))
 
 
-def baseline_row(encoders: Sequence[str], asked_for: str | None, *, english: bool, references: bool) -> str | None:
+@dataclass(frozen=True, eq=False)
+class _References:
+    """The encoders behind reference rows; None has no row."""
+
+    english: "SparseEncoder | None"
+    bridge: "SentenceTransformer | None"
+
+
+def baseline_row(
+    encoders: Sequence[str], asked_for: str | None, *, english: bool, references: bool, bridge: bool = False
+) -> str | None:
     """The row that others are tested against: the one asked for, the first of several encoders, or `bm25-tokens`.
 
     None where there is nothing to test against.
@@ -179,7 +199,8 @@ def baseline_row(encoders: Sequence[str], asked_for: str | None, *, english: boo
     """
     bm25 = [BM25_TOKENS, BM25_WORDS] if references else []
     hybrids = [HYBRID + name for name in encoders] if references else []
-    names = [*encoders, *bm25, *([ENGLISH] if english else []), *hybrids]
+    hybrids += [BRIDGE_HYBRID + name for name in encoders] if bridge else []
+    names = [*encoders, *bm25, *([ENGLISH] if english else []), *([BRIDGE] if bridge else []), *hybrids]
     _refuse_repetition(names)
     if asked_for is not None and asked_for not in names:
         raise SembridgeError(f"Baseline {asked_for!r} is no row of the table; expected one of {', '.join(names)}.")
@@ -197,39 +218,54 @@ def _rows(
     encoders: "Mapping[str, SparseEncoder]",
     data: RetrievalData,
     settings: EvaluationSettings,
-    english: "SparseEncoder | None",
+    beside: _References | None,
     run_files: Mapping[str, Path],
-    *,
-    references: bool,
 ) -> Iterator[SystemRow]:
-    """Encoders, BM25 twice, English, fusions."""
-    bm25 = partial(evaluate_bm25, data, measures=settings.measures, top_k=settings.top_k)
-    by_tokens = bm25(next(iter(encoders.values())).tokenizer) if references else None
-    fusions = []
+    """Encoders, BM25 twice, English, the bridge, fusions."""
+    sparse: dict[str, Run] = {}
     for name, encoder in encoders.items():
         evaluation = evaluate(encoder, data, **vars(settings))
         if name in run_files:
             write_run(evaluation.run, run_files[name], system=name)
-        if by_tokens is not None:
-            fusions.append(_fusion(name, by_tokens.run, evaluation.run, data, settings))
+        sparse[name] = evaluation.run if beside else {}
         yield _row(name, "encoder", evaluation)
-    if by_tokens is not None:
-        yield _row(BM25_TOKENS, "bm25", by_tokens)
-        yield _row(BM25_WORDS, "bm25", bm25())
-    if english is not None:
-        yield _row(ENGLISH, "english", evaluate(english, data, **vars(settings)))
-    yield from fusions
+    if beside is None:
+        return
+    bm25 = partial(evaluate_bm25, data, measures=settings.measures, top_k=settings.top_k)
+    by_tokens = bm25(next(iter(encoders.values())).tokenizer)
+    yield _row(BM25_TOKENS, "bm25", by_tokens)
+    yield _row(BM25_WORDS, "bm25", bm25())
+    if beside.english is not None:
+        yield _row(ENGLISH, "english", evaluate(beside.english, data, **vars(settings)))
+    dense = None if beside.bridge is None else _dense(beside.bridge, data, settings)
+    if dense is not None:
+        yield _row(BRIDGE, "dense", dense)
+    for name, run in sparse.items():
+        yield _fusion(HYBRID + name, {BM25_TOKENS: by_tokens.run, name: run}, data, settings)
+    if dense is not None:
+        for name, run in sparse.items():
+            yield _fusion(BRIDGE_HYBRID + name, {BRIDGE: dense.run, name: run}, data, settings)
+
+
+def _dense(bridge: "SentenceTransformer", data: RetrievalData, settings: EvaluationSettings) -> Evaluation:
+    return evaluate_dense(
+        bridge,
+        data,
+        measures=settings.measures,
+        top_k=settings.top_k,
+        batch_size=settings.batch_size,
+        progress=settings.progress,
+    )
 
 
 def _row(name: str, kind: Kind, evaluation: Evaluation) -> SystemRow:
     return SystemRow(name, kind, replace(evaluation, run={}))
 
 
-def _fusion(name: str, lexical: Run, sparse: Run, data: RetrievalData, settings: EvaluationSettings) -> SystemRow:
-    run = hybrid([lexical, sparse], top_k=settings.top_k)
-    how: Settings = {"fusion": "reciprocal rank, k 60", "of": f"{BM25_TOKENS} and {name}", "top_k": settings.top_k}
-    evaluation = evaluate_run(run, data, measures=settings.measures, system="hybrid", settings=how)
-    return _row(HYBRID + name, "hybrid", evaluation)
+def _fusion(row: str, runs: Mapping[str, Run], data: RetrievalData, settings: EvaluationSettings) -> SystemRow:
+    run = hybrid(list(runs.values()), top_k=settings.top_k)
+    how: Settings = {"fusion": "reciprocal rank, k 60", "of": " and ".join(runs), "top_k": settings.top_k}
+    return _row(row, "hybrid", evaluate_run(run, data, measures=settings.measures, system="hybrid", settings=how))
 
 
 def _report(
@@ -239,7 +275,7 @@ def _report(
     comparisons: list[SystemComparison] = []
     if baseline is not None:
         lexical = by_name[baseline].kind == "bm25"
-        tested = [row for row in rows if row.kind == "encoder" or (row.kind == "hybrid" and lexical)]
+        tested = [row for row in rows if row.kind in ("encoder", "dense") or (row.kind == "hybrid" and lexical)]
         compared = compare_all(
             by_name[baseline].evaluation.per_query,
             {row.name: row.evaluation.per_query for row in tested if row.name != baseline},

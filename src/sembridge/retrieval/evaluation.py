@@ -7,6 +7,7 @@ per_query = measure_run(run, data, measures)     # nDCG@10, R@100, RR@10 as in i
 
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,7 +21,7 @@ from sembridge.encoders.settings import BATCH_SIZE
 from sembridge.encoders.vectors import EncodeWith, encode_corpus, encode_queries, flops
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.retrieval.bm25 import BM25_B, BM25_K1, BM25_METHOD, bm25_run
+from sembridge.retrieval.bm25 import BM25_B, BM25_K1, BM25_METHOD, bm25_index
 from sembridge.retrieval.columns import EvaluationRow
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.health import HealthReport, health
@@ -34,6 +35,7 @@ from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K, parse_
 
 _logger = logging.getLogger(__name__)
 Settings = dict[str, str | int | float | None]
+BYTES_PER_POSTING = 8  # document number and weight, four bytes each
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +43,16 @@ class Evaluation(EvaluationRow):
     """The result of one system on one retrieval data set: a row of a table, and what is behind it.
 
     Attributes:
-        system: what was evaluated ("sparse encoder", "bm25", "hybrid").
+        system: what was evaluated ("sparse encoder", "bm25", "dense encoder", "hybrid").
         measures: measure -> mean over all queries.
         per_query: measure -> query id -> value; what `compare` takes.
         query_active_dims, document_active_dims: mean number of non-zero dimensions; None without vectors.
         flops: the FLOPS statistic; None without vectors.
         postings: entries of an inverted index over the corpus; None without vectors.
+        bytes_per_document: of an index without compression: 8 a posting (document number and weight), 4 a dimension of
+            a dense vector; None for a fusion.
         queries_per_second, documents_per_second: encoding speed, that of the run which encoded them where the vectors
-            were read from a cache; None where nothing was encoded.
+            were read from a cache; of BM25, queries cut into terms; None where nothing was encoded.
         health: the health report; None without vectors.
         settings: what a reader needs to get the same numbers again, with versions.
         run: the documents returned, for fusion; not part of `to_dict`.
@@ -142,6 +146,7 @@ def evaluate_vectors(
     run = exact_search(query_vectors, document_vectors, list(data.queries), list(data.corpus), top_k=top_k)
     return replace(
         evaluate_run(run, data, measures=measures, system="sparse encoder", settings={"top_k": top_k}),
+        bytes_per_document=_bytes_per_document(document_vectors),
         query_active_dims=query_vectors.nnz / query_vectors.shape[0],
         document_active_dims=document_vectors.nnz / document_vectors.shape[0],
         flops=flops(query_vectors, document_vectors),
@@ -167,8 +172,15 @@ def evaluate_bm25(
         "top_k": top_k,
         "bm25s": version("bm25s"),
     }
-    return evaluate_run(
-        bm25_run(data, tokenizer, top_k=top_k), data, measures=measures, system="bm25", settings=settings
+    index = bm25_index(data, tokenizer)
+    start = time.perf_counter()
+    query_vectors = index.encode_queries(list(data.queries.values()))
+    seconds = time.perf_counter() - start
+    run = index.search(query_vectors, data, top_k=top_k)
+    return replace(
+        evaluate_run(run, data, measures=measures, system="bm25", settings=settings),
+        bytes_per_document=_bytes_per_document(index.documents),
+        queries_per_second=len(data.queries) / max(seconds, 1e-9),
     )
 
 
@@ -212,6 +224,10 @@ def measure_run(run: Run, data: RetrievalData, measures: Sequence[str]) -> dict[
     for metric in ir_measures.iter_calc(parsed, data.qrels, as_ranks):
         per_query[str(metric.measure)][metric.query_id] = float(metric.value)
     return per_query
+
+
+def _bytes_per_document(vectors: csr_array) -> float:
+    return float(BYTES_PER_POSTING * vectors.nnz / vectors.shape[0])
 
 
 def _vocabulary_of_dimensions(encoder: "SparseEncoder", n_dims: int) -> Vocabulary | None:

@@ -69,9 +69,36 @@ def exact_search(
     return run
 
 
+def dense_search(
+    query_vectors: NDArray[np.float32],
+    document_vectors: NDArray[np.float32],
+    query_ids: Sequence[str],
+    document_ids: Sequence[str],
+    *,
+    top_k: int = 1000,
+) -> Run:
+    """As `exact_search` for dense vectors, (n_queries, dim) and (n_documents, dim): every document has a score.
+
+    Raises:
+        SembridgeError: vectors of different widths, ids that are not as many as vectors, or top_k below 1.
+    """
+    _check_search(query_vectors, document_vectors, query_ids, document_ids, top_k)
+    order = sorted(range(len(document_ids)), key=document_ids.__getitem__)
+    ids_by_column = [document_ids[position] for position in order]
+    columns, documents = np.arange(len(order), dtype=np.int32), document_vectors[order].T
+    block_rows = max(1, _MAX_BLOCK_SCORES // len(document_ids))
+    run: Run = {}
+    for start in range(0, len(query_ids), block_rows):
+        scores = query_vectors[start : start + block_rows] @ documents
+        for row, query_id in enumerate(query_ids[start : start + block_rows]):
+            best, best_scores = _best(columns, scores[row], top_k)
+            run[query_id] = dict(zip((ids_by_column[column] for column in best), best_scores, strict=True))
+    return run
+
+
 def _check_search(
-    query_vectors: csr_array,
-    document_vectors: csr_array,
+    query_vectors: csr_array | NDArray[np.float32],
+    document_vectors: csr_array | NDArray[np.float32],
     query_ids: Sequence[str],
     document_ids: Sequence[str],
     top_k: int,
