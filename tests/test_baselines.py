@@ -135,6 +135,7 @@ def test_weights_are_positive_and_sum_to_one_and_no_vector_means_fallback(
     assert np.isnan(rows.best_similarity[5 + KOREAN.index("없다")])
 
 
+@pytest.mark.numerics
 @over_methods
 def test_a_new_order_of_both_vocabularies_only_reorders_the_weights(
     method: str, tmp_path: Path, korean: dict[str, Path]
@@ -149,6 +150,7 @@ def test_a_new_order_of_both_vocabularies_only_reorders_the_weights(
     assert torch.equal(dense(found)[5:, 5:], dense(reference)[5:, 5:][target_order][:, source_order])
 
 
+@pytest.mark.numerics
 @over_methods
 def test_the_memory_budget_leaves_no_trace(method: str) -> None:
     draw = np.random.default_rng(3)
@@ -370,6 +372,7 @@ def oracle_rows(tmp_path: Path, pairs: Callable[[list[Any]], list[Any]] = list) 
     return oracle, rows
 
 
+@pytest.mark.numerics
 def test_wechsel_builds_the_rows_of_the_authors_package(tmp_path: Path) -> None:
     oracle, rows = oracle_rows(tmp_path)
     built = rows.rows(torch.tensor(oracle["source_rows"]))
@@ -381,6 +384,7 @@ def test_wechsel_builds_the_rows_of_the_authors_package(tmp_path: Path) -> None:
     assert [kinds(rows)[oracle["target_tokens"].index(token)] for token in oracle["not_found"]] == ["FALLBACK"]
 
 
+@pytest.mark.numerics
 def test_the_order_of_the_dictionary_leaves_no_trace(tmp_path: Path) -> None:
     results = [oracle_rows(tmp_path, order)[1].weights for order in (list, lambda pairs: pairs[::-1], sorted)]
     for other in results[1:]:
@@ -388,6 +392,7 @@ def test_the_order_of_the_dictionary_leaves_no_trace(tmp_path: Path) -> None:
         assert torch.equal(other.similarities.nan_to_num(9), results[0].similarities.nan_to_num(9))
 
 
+@pytest.mark.numerics
 def test_procrustes_recovers_a_rotation() -> None:
     draw = np.random.default_rng(4)
     rotation, _ = np.linalg.qr(draw.normal(size=(6, 6)))

@@ -100,6 +100,7 @@ def test_vectors_are_the_bridges_own_at_unit_length(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("make", [static_bridge, LetterBridge])
 def test_order_and_repetitions_do_not_matter(make, tmp_path):
     texts = [*SOURCE_TEXTS, *TARGET_TEXTS]
@@ -134,6 +135,7 @@ def test_second_target_encodes_only_its_own_texts(tmp_path):
     assert model.encoded == ["घर"]
 
 
+@pytest.mark.numerics
 def test_many_shards_and_batches_give_the_same_vectors(tmp_path, monkeypatch):
     texts = [f"text {i}" for i in range(50)]
     whole = embed_texts(LetterBridge(), texts, cache_folder=tmp_path / "whole")

@@ -23,6 +23,8 @@ from sembridge.language_transfer.initialization.sembridge import Embed
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.language_transfer.similarity import sparse_weights
 
+pytestmark = pytest.mark.numerics
+
 N = 600
 SOURCE, TARGET = [f"s{i:03}" for i in range(N)], [f"t{i:03}" for i in range(N)]  # word i translates word i
 RECIPE = TransferRecipe.build({})

@@ -22,6 +22,8 @@ from sembridge.language_transfer.calibration import (
 )
 from sembridge.language_transfer.recipe import TransferRecipe
 
+pytestmark = pytest.mark.numerics
+
 TEXTS = [f"{a} {b}" for a in TARGET_TEXTS for b in ("집 강", "책 дом", "город")]
 
 

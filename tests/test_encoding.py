@@ -57,6 +57,7 @@ def plain(encoder: SparseEncoder, corpus: Path, tmp_path: Path) -> Path:
     return tmp_path / "plain"
 
 
+@pytest.mark.numerics
 def test_every_document_is_there_once_in_its_order_with_its_vector(plain: Path, encoder: SparseEncoder) -> None:
     blocks = list(read_shards(plain))
     ids = [document_id for block_ids, _ in blocks for document_id in block_ids]
@@ -92,6 +93,7 @@ def test_a_second_run_changes_no_byte(plain: Path, encoder: SparseEncoder, corpu
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in plain.glob("[!.]*")} == before
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("n_machines", [2, 3, 7])
 def test_machines_together_write_what_one_writes(
     plain: Path, encoder: SparseEncoder, corpus: Path, tmp_path: Path, n_machines: int

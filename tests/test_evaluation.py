@@ -34,6 +34,8 @@ from sembridge.retrieval.runs import hybrid, write_run
 from sembridge.retrieval.significance import compare
 from sembridge.retrieval.sources import load_retrieval_data
 
+pytestmark = pytest.mark.numerics
+
 
 @pytest.fixture(scope="module")
 def data() -> RetrievalData:

@@ -446,6 +446,7 @@ def with_the_target_s_rows(family: str, n_padding: int) -> tuple[SparseEncoder, 
 over_padding = pytest.mark.parametrize("n_padding", [0, 6])
 
 
+@pytest.mark.numerics
 @over_families
 @over_padding
 def test_english_rows_and_biases_stay_bit_for_bit(family: str, n_padding: int) -> None:
@@ -458,6 +459,7 @@ def test_english_rows_and_biases_stay_bit_for_bit(family: str, n_padding: int) -
         assert torch.equal(kept, tensor), name
 
 
+@pytest.mark.numerics
 @over_families
 @over_padding
 def test_english_vectors_and_their_ranks_stay(family: str, n_padding: int) -> None:

@@ -19,6 +19,8 @@ from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.sources import load_retrieval_data
 
+pytestmark = pytest.mark.numerics
+
 TOLERANCE = 1e-4  # the promise; what is seen is about 2e-6, the float32 rounding of sums in another order
 FAMILIES = {"RobertaForMaskedLM": "bpe", "XLMRobertaForMaskedLM": "unigram", "MPNetForMaskedLM": "bpe"}
 

@@ -25,6 +25,8 @@ from sembridge.language_transfer.overlap import Overlap, match_vocabularies
 from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
 from sembridge.language_transfer.sparse_matrix import SparseWeights
 
+pytestmark = pytest.mark.numerics
+
 ROLES = {"[CLS]": "cls", "[SEP]": "sep", "[PAD]": "pad", "[UNK]": "unk", "[MASK]": "mask"}
 
 

@@ -106,6 +106,7 @@ def refusal(*args: Any, **kwargs: Any) -> str:
 # --- the same vocabulary, in the same and in another order ---------------------------------------------------------
 
 
+@pytest.mark.numerics
 @over_cases
 def test_the_source_tokenizer_as_target_gives_identical_encodings(case: tuple[str, str, str]) -> None:
     source = source_encoder(*case)
@@ -116,6 +117,7 @@ def test_the_source_tokenizer_as_target_gives_identical_encodings(case: tuple[st
     assert (vectors(source) > 0).any(dim=2).all()
 
 
+@pytest.mark.numerics
 @over_cases
 def test_a_permuted_vocabulary_permutes_rows_and_keeps_scores(case: tuple[str, str, str]) -> None:
     head, family, _ = case
@@ -160,6 +162,7 @@ def test_weights_are_positive_and_sum_to_one_except_on_rows_that_come_from_elsew
     assert result.report.counts["exact"] >= 4
 
 
+@pytest.mark.numerics
 @over_cases
 def test_every_tensor_with_a_vocabulary_axis_is_w_times_its_source(case: tuple[str, str, str]) -> None:
     """The decoder bias and the static query weights too: left behind, some terms fire for every text."""
@@ -175,6 +178,7 @@ def test_every_tensor_with_a_vocabulary_axis_is_w_times_its_source(case: tuple[s
         torch.testing.assert_close(after[copied_or_combined], (weights @ before)[copied_or_combined], msg=name)
 
 
+@pytest.mark.numerics
 @over_cases
 def test_nothing_else_changes_bit_for_bit(case: tuple[str, str, str]) -> None:
     source, result = source_encoder(*case), transferred(case)
@@ -282,6 +286,7 @@ def digests(folder: Path, *, without: tuple[str, ...] = ("report.json",)) -> dic
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.numerics
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     source = source_encoder("BertForMaskedLM", "wordpiece", "untied")
     for name in ("one", "two"):
@@ -296,6 +301,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     assert other["alignment.safetensors"] == found["alignment.safetensors"]
 
 
+@pytest.mark.numerics
 def test_cached_bridge_vectors_give_the_same_bytes(tmp_path: Path) -> None:
     bridge = SentenceTransformer(str(save_tiny_bridge(tmp_path / "bridge")), device="cpu")
     source, tokenizer = source_encoder("BertForMaskedLM", "wordpiece"), target_tokenizer("wordpiece")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.numerics
+
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "images" / "sembridge.svg"
 NUMBER = re.compile(r"\d+(?:\.\d+)?")

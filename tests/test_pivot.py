@@ -29,6 +29,8 @@ from sembridge.language_transfer.initialization.rows import RowKind
 from sembridge.language_transfer.pivot import Pivot, in_source_vocabulary, pivot_encoder
 from sembridge.language_transfer.sparse_matrix import SparseWeights
 
+pytestmark = pytest.mark.numerics
+
 
 def alignment_of(source: SparseEncoder, columns: torch.Tensor, n_target: int | None = None) -> Alignment:
     """One-hot rows: target id i is made of source token columns[i]; ids beyond them fell back."""

@@ -13,6 +13,8 @@ from sembridge.encoders import vectors as sparse_vectors
 from sembridge.encoders.vectors import encode_corpus, encode_queries, flops
 from sembridge.errors import SembridgeError
 
+pytestmark = pytest.mark.numerics
+
 # Padding and the order of sums move a float32 logit of size ten by about 1e-6.
 TOLERANCE = 1e-5
 

@@ -106,6 +106,7 @@ def overlap_rows(source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBas
 # --- the same vocabulary, in the same and in another order ---------------------------------------------------------
 
 
+@pytest.mark.numerics
 @over_heads
 @over_families
 @over_tying
@@ -119,6 +120,7 @@ def test_source_tokenizer_with_identity_rows_gives_identical_vectors(head: str, 
     assert len(expected.unique(dim=0)) == len(ENGLISH_TEXTS)
 
 
+@pytest.mark.numerics
 @over_heads
 @over_families
 @over_tying
@@ -133,6 +135,7 @@ def test_permuted_vocabulary_permutes_vectors_and_keeps_scores(head: str, family
     torch.testing.assert_close(found @ found.T, expected @ expected.T, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.numerics
 @over_heads
 @over_families
 def test_overlap_tokens_keep_their_logits(head: str, family: str) -> None:
@@ -148,6 +151,7 @@ def test_overlap_tokens_keep_their_logits(head: str, family: str) -> None:
     torch.testing.assert_close(target_columns, source_columns, rtol=0, atol=1e-5)
 
 
+@pytest.mark.numerics
 @over_heads
 def test_a_text_encodes_the_same_alone_and_in_a_padded_batch(head: str) -> None:
     source = source_encoder(head, "wordpiece")
@@ -248,6 +252,7 @@ def test_a_builder_may_return_one_tensor_twice() -> None:
     assert len({weight.data_ptr() for weight in weights}) == 3
 
 
+@pytest.mark.numerics
 @over_heads
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
 def test_half_precision_is_kept(head: str, dtype: torch.dtype) -> None:
@@ -297,6 +302,7 @@ def test_cached_prompt_lengths_are_forgotten() -> None:
 # --- sizes of vocabularies -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.numerics
 @over_families
 def test_the_source_vocabulary_can_be_extended(family: str) -> None:
     tokenizer = tiny_tokenizer(family)
@@ -314,6 +320,7 @@ def test_the_source_vocabulary_can_be_extended(family: str) -> None:
     torch.testing.assert_close(vectors(target, ("학교",)), vectors(target, (home.strip("▁Ġ"),)), rtol=0, atol=1e-5)
 
 
+@pytest.mark.numerics
 @over_tying
 def test_padded_vocabularies_are_sized_by_the_matrix(tied: bool) -> None:
     tokenizer = tiny_tokenizer("wordpiece")
@@ -335,6 +342,7 @@ def test_an_axis_that_happens_to_be_as_long_as_the_vocabulary_is_understood() ->
 # --- positions, lengths, special ids, type ids ---------------------------------------------------------------------
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("head", ["RobertaForMaskedLM", "XLMRobertaForMaskedLM"])
 @pytest.mark.parametrize("pad_id", [0, 2, 4, 23])
 def test_another_pad_id_keeps_the_position_rows_of_a_text(head: str, pad_id: int, tmp_path: Path) -> None:
@@ -410,6 +418,7 @@ def test_tokenizers_with_and_without_type_ids_fit_every_head(head: str, family: 
     assert (vectors(target, TARGET_TEXTS) > 0).any(dim=1).all()
 
 
+@pytest.mark.numerics
 def test_zeros_as_type_ids_and_no_type_ids_are_the_same_to_bert() -> None:
     source = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
     features = source.tokenizer(list(ENGLISH_TEXTS), padding=True, return_tensors="pt")
@@ -578,6 +587,7 @@ def test_the_legacy_module_is_understood(tmp_path: Path) -> None:
 # --- inference-free encoders ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.numerics
 @over_heads
 @over_families
 def test_static_query_weights_move_with_the_rows(head: str, family: str) -> None:

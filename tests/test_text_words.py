@@ -30,6 +30,8 @@ from sembridge.language_transfer.initialization.text_words import (
 from sembridge.language_transfer.overlap import match_vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 
+pytestmark = pytest.mark.numerics
+
 
 def wordpiece(*tokens: str) -> PreTrainedTokenizerFast:
     return spelled_tokenizer("wordpiece", tokens)

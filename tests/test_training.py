@@ -95,6 +95,7 @@ def test_training_makes_retrieval_better_and_writes_a_stock_folder(tmp_path: Pat
     encode_without_sembridge([tmp_path / "out"], ["학교"])
 
 
+@pytest.mark.numerics
 def test_the_same_training_twice_gives_the_same_weights(tmp_path: Path) -> None:
     found = []
     for name in ("a", "b"):
@@ -111,6 +112,7 @@ def killed_training(out: Path) -> None:
     train(encoder(), toy_pairs(), out, recipe=recipe(**LONG))
 
 
+@pytest.mark.numerics
 def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = encoder()
     train(whole, toy_pairs(), tmp_path / "whole", recipe=recipe(**LONG))
@@ -228,6 +230,7 @@ def test_the_bridge_teaches_its_own_order_of_documents(tmp_path: Path) -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.numerics
 def test_gradient_caching_changes_memory_and_not_the_result(tmp_path: Path) -> None:
     found = []
     for name, cache in (("plain", None), ("cached", 3)):

@@ -10,6 +10,8 @@ from tiny import HEADS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
 from sembridge.training.head import plain_attention, without_logits
 
+pytestmark = pytest.mark.numerics
+
 TEXTS = ["home school river", "", "find small green house in the city at night and read a book", "tree"]
 FAMILY = {"RobertaForMaskedLM": "bpe", "ModernBertForMaskedLM": "bpe", "XLMRobertaForMaskedLM": "unigram"}
 

@@ -19,6 +19,8 @@ from sembridge.language_transfer.entmax import Entmax, TopKSoftmax
 from sembridge.language_transfer.similarity import sparse_weights
 from sembridge.language_transfer.sparse_matrix import SparseWeights
 
+pytestmark = pytest.mark.numerics
+
 ALPHAS = (1.0, 1.1, 1.5, 2.0, 3.0, 4.0, 8.0, 64.0)
 
 
