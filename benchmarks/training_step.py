@@ -29,6 +29,7 @@ def step(way: str, *, bf16: bool, batch_size: int, length: int, repeats: int) ->
     from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
 
     from sembridge import load_bridge, load_encoder, load_tokenizer, transfer
+    from sembridge.encoders.anatomy import read_anatomy
     from sembridge.training.head import plain_attention, without_logits
 
     torch.set_num_threads(1)
@@ -44,8 +45,8 @@ def step(way: str, *, bf16: bool, batch_size: int, length: int, repeats: int) ->
     before, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
     with ExitStack() as stack:
         if way == "sembridge":
-            stack.enter_context(without_logits(encoder))
-            stack.enter_context(plain_attention(encoder, batch_size))
+            stack.enter_context(without_logits(read_anatomy(encoder)))
+            stack.enter_context(plain_attention(read_anatomy(encoder), batch_size))
         for _ in range(repeats + 1):
             start = time.perf_counter()
             encoder.zero_grad()

@@ -18,8 +18,8 @@ from tiny_bridge import MEANINGS, TinyBridge, save_tiny_bridge
 
 from sembridge.encoders.loading import load_bridge, load_encoder, load_tokenizer
 from sembridge.errors import SembridgeError
-from sembridge.language_transfer.assembly import Vocabularies, compare_vocabularies
 from sembridge.language_transfer.bridge_quality import BridgeScore, score_bridges
+from sembridge.language_transfer.preparation import Vocabularies, prepare_transfer
 from sembridge.language_transfer.recipe import TransferRecipe
 
 RECIPE = TransferRecipe.build({})
@@ -48,13 +48,14 @@ def scores(vocabularies: Vocabularies, bridges: dict[str, Any], dictionary: Path
 
 @cache
 def bundled() -> Vocabularies:
-    return compare_vocabularies(load_encoder("mini/splade-en"), load_tokenizer("mini/tokenizer-ko"), RECIPE)
+    encoder, tokenizer = load_encoder("mini/splade-en"), load_tokenizer("mini/tokenizer-ko")
+    return prepare_transfer(encoder, tokenizer, RECIPE).vocabularies
 
 
 @cache
 def tiny() -> Vocabularies:
     encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
-    return compare_vocabularies(encoder, tiny_tokenizer("wordpiece", language="target"), RECIPE)
+    return prepare_transfer(encoder, tiny_tokenizer("wordpiece", language="target"), RECIPE).vocabularies
 
 
 def write(folder: Path, text: str = WORDS) -> Path:

@@ -8,7 +8,7 @@ import torch
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
 from sembridge import load_bridge, load_encoder, load_tokenizer, transfer
-from sembridge.encoders.anatomy import decoder_biases, vocabulary_matrices
+from sembridge.encoders.anatomy import read_anatomy
 from sembridge.encoders.vectors import encode_corpus
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.language_transfer.calibration import (
@@ -36,10 +36,10 @@ def firing(encoder: object, texts: list[str]) -> np.ndarray:
 @pytest.mark.parametrize("build", [tiny_encoder, tiny_inference_free])
 def test_no_new_row_fires_in_more_texts_than_asked_and_the_others_stay(head: str, build: object) -> None:
     encoder = build(head, tiny_tokenizer("wordpiece", language="target"))  # type: ignore[operator]
-    before, counts = [bias.detach().clone() for bias in decoder_biases(encoder)], firing(encoder, TEXTS)
+    before, counts = [bias.detach().clone() for bias in read_anatomy(encoder).decoder_biases()], firing(encoder, TEXTS)
     new = np.arange(10, len(counts))
-    n_lowered = lower_biases(encoder, new, TEXTS, most=0.25)
-    after, found = decoder_biases(encoder), firing(encoder, TEXTS)
+    n_lowered = lower_biases(read_anatomy(encoder), new, TEXTS, most=0.25)
+    after, found = read_anatomy(encoder).decoder_biases(), firing(encoder, TEXTS)
     assert n_lowered == (counts[new] > 3).sum() > 0
     # The text at the limit lands on zero within the last bits of float32, on either side.
     assert found[new].max() <= 4
@@ -55,21 +55,23 @@ def test_an_activation_of_two_logarithms_is_undone_twice() -> None:
     twice[1].activation_function = "log1p_relu"
     new = np.arange(10, len(firing(plain, TEXTS)))
     for encoder in (plain, twice):
-        lower_biases(encoder, new, TEXTS, most=0.25)
-    torch.testing.assert_close(decoder_biases(plain)[0], decoder_biases(twice)[0], rtol=0, atol=1e-4)
+        lower_biases(read_anatomy(encoder), new, TEXTS, most=0.25)
+    torch.testing.assert_close(
+        read_anatomy(plain).decoder_biases()[0], read_anatomy(twice).decoder_biases()[0], rtol=0, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_spreading_moves_the_rows_away_from_the_centre_and_touches_nothing_else(*, tied: bool) -> None:
     encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece", language="target"), tied=tied)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    matrices = [matrix.detach().clone() for matrix in vocabulary_matrices(encoder)]
+    matrices = [matrix.detach().clone() for matrix in read_anatomy(encoder).vocabulary_matrices()]
     assert len(matrices) == 2 - tied
     new, centres = np.array([12, 17]), [matrix.mean(0) for matrix in matrices]
-    spread_rows(encoder, new, centres, 1.2)
-    for matrix, old, centre in zip(vocabulary_matrices(encoder), matrices, centres, strict=True):
+    spread_rows(read_anatomy(encoder), new, centres, 1.2)
+    for matrix, old, centre in zip(read_anatomy(encoder).vocabulary_matrices(), matrices, centres, strict=True):
         torch.testing.assert_close(matrix[new], centre + 1.2 * (old[new] - centre))
-    spread_rows(encoder, new, centres, 1 / 1.2)
+    spread_rows(read_anatomy(encoder), new, centres, 1 / 1.2)
     for name, value in encoder.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=1e-5, atol=1e-6)
         if "bias" in name or "LayerNorm" in name:
@@ -90,10 +92,10 @@ def test_a_gain_out_of_reach_is_the_nearest_one_allowed() -> None:
 
 def test_without_new_rows_or_texts_nothing_happens() -> None:
     encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece", language="target"))
-    before = decoder_biases(encoder)[0].detach().clone()
-    assert lower_biases(encoder, np.zeros(0, np.int64), TEXTS, most=0.05) == 0
-    assert lower_biases(encoder, np.arange(3), [], most=0.05) == 0
-    assert torch.equal(decoder_biases(encoder)[0], before)
+    before = read_anatomy(encoder).decoder_biases()[0].detach().clone()
+    assert lower_biases(read_anatomy(encoder), np.zeros(0, np.int64), TEXTS, most=0.05) == 0
+    assert lower_biases(read_anatomy(encoder), np.arange(3), [], most=0.05) == 0
+    assert torch.equal(read_anatomy(encoder).decoder_biases()[0], before)
 
 
 def test_random_texts_are_words_of_the_vocabulary_in_any_order_of_it() -> None:

@@ -25,7 +25,7 @@ from synthetic_results import realistic
 from tiny import tiny_encoder
 
 from sembridge.cli import app
-from sembridge.encoders.anatomy import decoder_biases
+from sembridge.encoders.anatomy import read_anatomy
 from sembridge.encoders.loading import load_tokenizer
 from sembridge.encoders.names import mini_folder
 
@@ -120,7 +120,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_english_encoder() -> SparseEncoder:
     """The bundled vocabulary with a body of two layers: what an example does is shown by it as well, in a second."""
     encoder = tiny_encoder("BertForMaskedLM", load_tokenizer("mini/splade-en"))
-    for bias in decoder_biases(encoder):
+    for bias in read_anatomy(encoder).decoder_biases():
         bias.data.fill_(-5.0)  # random rows fire in every second text
     return encoder
 

@@ -440,7 +440,7 @@ def with_the_target_s_rows(family: str, n_padding: int) -> tuple[SparseEncoder, 
         built[torch.from_numpy(overlap.target_ids)] = source_rows[torch.from_numpy(overlap.source_ids)]
         return built
 
-    return encoder, transplant(encoder, tokenizer, rows, n_target=n_target)
+    return encoder, transplant(check_source_encoder(encoder), tokenizer, rows, n_target=n_target).encoder
 
 
 over_padding = pytest.mark.parametrize("n_padding", [0, 6])

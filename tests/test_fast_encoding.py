@@ -13,6 +13,7 @@ from sentence_transformers import SparseEncoder
 from tiny import ENGLISH_TEXTS, ENGLISH_WORDS, HEADS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
 from sembridge.encoders import fast_head
+from sembridge.encoders.anatomy import read_anatomy
 from sembridge.encoders.fast_head import fast_encoder
 from sembridge.encoders.loading import load_encoder
 from sembridge.encoders.vectors import encode_corpus, encode_queries
@@ -61,7 +62,7 @@ def test_every_head_gives_the_stock_vectors(architecture: str, tied: bool, monke
     encoder = tiny_encoder(architecture, tiny_tokenizer(FAMILIES.get(architecture, "wordpiece")), tied=tied)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     texts = texts_of_many_lengths()
-    fast = fast_encoder(encoder, "document").encode(texts, batch_size=4).toarray()
+    fast = fast_encoder(read_anatomy(encoder), "document").encode(texts, batch_size=4).toarray()
     expected = stock(encoder, texts)
     assert 0.05 < (expected > 0).mean() < 0.999
     assert_same(fast, expected)
@@ -154,7 +155,7 @@ def test_what_is_not_known_goes_the_stock_way_with_one_warning(caplog: pytest.Lo
         assert reason in caplog.messages[0]
         np.testing.assert_allclose(vectors.toarray(), encode_corpus(encoder, ENGLISH_TEXTS, batch_size=2).toarray())
         with pytest.raises(SembridgeError, match=reason):
-            fast_encoder(encoder, "document")
+            fast_encoder(read_anatomy(encoder), "document")
     caplog.clear()
 
 

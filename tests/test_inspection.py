@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerBase
 from sembridge.encoders.scripts import token_script
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.language_transfer.assembly import compare_vocabularies, transfer
+from sembridge.language_transfer.assembly import transfer
 from sembridge.language_transfer.inspection import Inspection, inspect_transfer, read_text, text_statistics
+from sembridge.language_transfer.preparation import prepare_transfer
 from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
 
 
@@ -33,8 +34,8 @@ def target(family: str) -> PreTrainedTokenizerBase:
 
 def inspect(family: str, text: str | None = None, **settings: Any) -> Inspection:
     recipe = TransferRecipe.build(settings)
-    vocabularies = compare_vocabularies(source(family), target(family), recipe)
-    return inspect_transfer(vocabularies, target(family), recipe, hidden_size=32, text=text, bridge_width=64)
+    prepared = prepare_transfer(source(family), target(family), recipe)
+    return inspect_transfer(prepared, recipe, text=text, bridge_width=64)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

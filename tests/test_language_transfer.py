@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 import sembridge.language_transfer.assembly as language_transfer
-from sembridge.encoders.anatomy import check_source_encoder, decoder_biases
+from sembridge.encoders.anatomy import check_source_encoder, read_anatomy
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.language_transfer.assembly import compare_vocabularies, transfer
+from sembridge.language_transfer.assembly import transfer
 from sembridge.language_transfer.calibration import random_texts
 from sembridge.language_transfer.folder import LanguageTransfer, Origin, read_report
 from sembridge.language_transfer.initialization.rows import RowKind
+from sembridge.language_transfer.preparation import prepare_transfer
 from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
 
 # Every head meets every family; tied, untied and Router models each meet every head and every family.
@@ -256,7 +258,7 @@ def test_a_target_text_takes_the_place_of_random_tokens(tmp_path: Path) -> None:
     random, given = (
         run(source, tokenizer, target_text=path).encoder for path in (None, str(tmp_path / "text"))
     )  # fmt: skip
-    assert not torch.equal(decoder_biases(random)[0], decoder_biases(given)[0])
+    assert not torch.equal(read_anatomy(random).decoder_biases()[0], read_anatomy(given).decoder_biases()[0])
     with pytest.raises(SembridgeError, match=r"target_text: .*/none does not exist"):
         run(source, tokenizer, target_text=str(tmp_path / "none"))
 
@@ -384,6 +386,30 @@ def test_a_saved_recipe_reproduces_the_output(saved: dict[Any, Path], tmp_path: 
 # --- the report ----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def grown_models() -> Iterator[list[int]]:
+    """Row counts of the token embeddings of every model that is made without memory from here on."""
+    made: list[int] = []
+
+    def note(module: torch.nn.Module, name: str, parameter: Tensor | None) -> None:
+        if isinstance(module, torch.nn.Embedding) and parameter is not None and parameter.is_meta:
+            made.append(len(parameter))
+
+    hook = torch.nn.modules.module.register_module_parameter_registration_hook(note)
+    yield made
+    hook.remove()
+
+
+@pytest.mark.parametrize("settings", [{}, {"extend": True}, {"method": "mean"}], ids=str)
+def test_one_transfer_asks_once_which_tensors_have_a_vocabulary_axis(
+    grown_models: list[int], settings: dict[str, Any]
+) -> None:
+    """It asks a second model, one row larger and without memory: seconds where the encoder is large."""
+    source = source_encoder("BertForMaskedLM", "wordpiece")
+    run(source, target_tokenizer("wordpiece"), **settings)
+    assert grown_models.count(len(source.tokenizer) + 1) == 1
+
+
 @over_cases
 def test_the_report_s_counts_add_up_to_n_target(case: tuple[str, str, str]) -> None:
     result = transferred(case)
@@ -464,7 +490,7 @@ def test_counts_before_a_transfer_are_its_counts_after() -> None:
         source, tokenizer = source_encoder("BertForMaskedLM", family), target_tokenizer(family)
         tokenizer = tiny_tokenizer(family, language="target")
         tokenizer.add_tokens(["[unused0]"])
-        before = compare_vocabularies(source, tokenizer, TransferRecipe.build({})).counts()
+        before = prepare_transfer(source, tokenizer, TransferRecipe.build({})).vocabularies.counts()
         after = run(source, tokenizer).report.counts
         assert sum(before.values()) == len(tokenizer)
         for kind in ("special", "exact", "fuzzy", "byte"):

@@ -39,11 +39,16 @@ from tokenizers import normalizers
 from torch import Tensor
 from transformers import BertModel, BertTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from sembridge.encoders import transplant as surgery
 from sembridge.encoders.anatomy import check_source_encoder
-from sembridge.encoders.transplant import transplant
 from sembridge.errors import SembridgeError
 
 POSITIONS_FOLLOW_PAD = ("RobertaForMaskedLM", "XLMRobertaForMaskedLM", "MPNetForMaskedLM")
+
+
+def transplant(source: SparseEncoder, tokenizer: PreTrainedTokenizerBase, rows: Any, *, n_target: int) -> SparseEncoder:
+    return surgery.transplant(check_source_encoder(source), tokenizer, rows, n_target=n_target).encoder
+
 
 over_heads = pytest.mark.parametrize("head", HEADS)
 over_families = pytest.mark.parametrize("family", FAMILIES)

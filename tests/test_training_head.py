@@ -8,6 +8,7 @@ from sentence_transformers import SparseEncoder
 from sentence_transformers.sparse_encoder.modules import SpladePooling
 from tiny import HEADS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
+from sembridge.encoders.anatomy import read_anatomy
 from sembridge.training.head import plain_attention, without_logits
 
 pytestmark = pytest.mark.numerics
@@ -46,7 +47,7 @@ def check_same(made: SparseEncoder) -> None:
     """Vectors and gradients inside `without_logits` are those outside."""
     expected, expected_gradients = gradients(made)
     assert (expected > 0).any()
-    with without_logits(made):
+    with without_logits(read_anatomy(made)):
         assert "forward" in vars(pooling(made))
         found, found_gradients = gradients(made)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
@@ -70,7 +71,7 @@ def test_what_cannot_do_without_logits_stays_stock() -> None:
     made = encoder()
     pooling(made).pooling_strategy = "sum"
     expected, _ = gradients(made)
-    with without_logits(made):
+    with without_logits(read_anatomy(made)):
         assert "forward" not in vars(pooling(made))
         found, _ = gradients(made)
     assert torch.equal(found, expected)
@@ -84,7 +85,7 @@ def test_half_precision_is_that_of_the_surrounding_autocast() -> None:
     made = encoder()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         expected, _ = gradients(made)
-        with without_logits(made):
+        with without_logits(read_anatomy(made)):
             found, _ = gradients(made)
     exact, _ = gradients(made)
     assert found.dtype == torch.float32
@@ -94,7 +95,7 @@ def test_half_precision_is_that_of_the_surrounding_autocast() -> None:
 def test_encoder_and_parameters_are_as_before_afterwards() -> None:
     made = encoder()
     names, state = [name for name, _ in made.named_parameters()], made.state_dict()
-    with without_logits(made), plain_attention(made, 2):
+    with without_logits(read_anatomy(made)), plain_attention(read_anatomy(made), 2):
         assert [name for name, _ in made.named_parameters()] == names
         assert made.state_dict().keys() == state.keys()
         assert "forward" in vars(pooling(made))
@@ -106,12 +107,12 @@ def test_plain_attention_is_the_same_attention_where_it_is_small_enough() -> Non
     model = made[0].model
     model.set_attn_implementation("sdpa")
     expected, expected_gradients = gradients(made)
-    with plain_attention(made, 4):
+    with plain_attention(read_anatomy(made), 4):
         assert model.config._attn_implementation == "eager"
         found, found_gradients = gradients(made)
     assert model.config._attn_implementation == "sdpa"
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     for name, gradient in expected_gradients.items():
         torch.testing.assert_close(found_gradients[name], gradient, rtol=1e-3, atol=1e-5)
-    with plain_attention(made, 10**7):  # a batch whose scores would not fit
+    with plain_attention(read_anatomy(made), 10**7):  # a batch whose scores would not fit
         assert model.config._attn_implementation == "sdpa"

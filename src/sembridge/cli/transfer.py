@@ -29,7 +29,6 @@ from sembridge.language_transfer.recipe import TransferRecipe
 
 if TYPE_CHECKING:
     from sembridge.experiments.tuning import Tuning
-    from sembridge.language_transfer.assembly import Vocabularies
     from sembridge.language_transfer.bridge_quality import BridgeScore
     from sembridge.language_transfer.folder import TransferReport
     from sembridge.language_transfer.inspection import Inspection
@@ -133,7 +132,7 @@ def transfer(
     if not dry_run:
         check_output_folder(out, overwrite=overwrite)
     from sembridge.encoders import loading
-    from sembridge.language_transfer import assembly
+    from sembridge.language_transfer import assembly, inspection, preparation
     from sembridge.language_transfer.folder import Origin
 
     quiet_loading()
@@ -143,9 +142,8 @@ def transfer(
     encoder = loading.load_encoder(source, device=device, **safety)
     tokenizer = loading.load_tokenizer(target_tokenizer, trust_remote_code=trust_remote_code)
     if dry_run:
-        tokenizer = assembly.output_tokenizer(encoder, tokenizer, recipe)
-        vocabularies = assembly.compare_vocabularies(encoder, tokenizer, recipe)
-        _print_inspection(_inspect(encoder, tokenizer, vocabularies, recipe), as_json=as_json)
+        prepared = preparation.prepare_transfer(encoder, tokenizer, recipe)
+        _print_inspection(inspection.inspect_transfer(prepared, recipe), as_json=as_json)
         if tuning_data is not None and not as_json:
             console.print(_tuning_plan(tuning_data))
         return
@@ -213,15 +211,15 @@ def inspect(
     if dictionary is not None and not bridge:
         raise SembridgeError(f"--dictionary {dictionary} scores a bridge; add --bridge NAME, or leave it out.")
     from sembridge.encoders import loading
-    from sembridge.language_transfer import assembly, inspection
+    from sembridge.language_transfer import inspection, preparation
 
     quiet_loading()
     content = None if text is None else inspection.read_text(text)
     safety: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     encoder = loading.load_encoder(source, **safety)
     tokenizer = loading.load_tokenizer(target_tokenizer, trust_remote_code=trust_remote_code)
-    tokenizer = assembly.output_tokenizer(encoder, tokenizer, recipe)
-    vocabularies = assembly.compare_vocabularies(encoder, tokenizer, recipe)
+    prepared = preparation.prepare_transfer(encoder, tokenizer, recipe)
+    vocabularies = prepared.vocabularies
     scores = []
     if bridge:
         from sembridge.language_transfer.bridge_quality import score_bridges
@@ -231,20 +229,7 @@ def inspect(
             loaded, vocabularies.source, vocabularies.target, vocabularies.overlap, recipe, dictionary=dictionary,
             device=device, cache_folder=cache, progress=sys.stderr.isatty() and not as_json,
         )  # fmt: skip
-    inspection_ = _inspect(encoder, tokenizer, vocabularies, recipe, text=content)
-    _print_inspection(inspection_, as_json=as_json, scores=scores)
-
-
-def _inspect(
-    encoder: Any, tokenizer: Any, vocabularies: "Vocabularies", recipe: TransferRecipe, *, text: str | None = None
-) -> "Inspection":
-    from sembridge.encoders.anatomy import check_source_encoder
-    from sembridge.language_transfer.inspection import inspect_transfer
-
-    hidden_size = check_source_encoder(encoder).hidden_size
-    return inspect_transfer(
-        vocabularies, tokenizer, recipe, hidden_size=hidden_size, text=text, source_tokenizer=encoder.tokenizer
-    )
+    _print_inspection(inspection.inspect_transfer(prepared, recipe, text=content), as_json=as_json, scores=scores)
 
 
 def _tuning_data(name: str, recipe: TransferRecipe, fixed: set[str]) -> "RetrievalData":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
-from sembridge.encoders.anatomy import SpladeRoute, splade_route
+from sembridge.encoders.anatomy import Anatomy, SpladeRoute
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ class FastEncoder:
         return _to_csr(scores, max_active_dims, self.n_logarithms)
 
 
-def fast_encoder(encoder: "SparseEncoder", task: Task, *, half: bool = False) -> FastEncoder:
-    """The fast way through one side of `encoder`, which stays as it is; tensors are shared, or copied to bfloat16.
+def fast_encoder(anatomy: Anatomy, task: Task, *, half: bool = False) -> FastEncoder:
+    """The fast way through one side of an encoder, which stays as it is; tensors are shared, or copied to bfloat16.
 
     `half` runs body and decoder in bfloat16: about 3 significant digits a weight, worth it only where the processor
     multiplies bfloat16 matrices (AMX, AVX512-BF16).
@@ -88,13 +88,13 @@ def fast_encoder(encoder: "SparseEncoder", task: Task, *, half: bool = False) ->
     """
     import torch
 
-    route = splade_route(encoder, task)
+    encoder, route = anatomy.encoder, anatomy.splade_route(task)
     _check_route(encoder, route, task)
     if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         raise SembridgeError("This processor has no bfloat16 instructions; fast (float32) is faster here.")
     body = _shadow(route.transformer, torch.bfloat16 if half else torch.float32)
     decoder = _take_decoder(body.model, route.decoder)
-    bias = route.transformer.model.get_submodule(route.decoder).bias
+    bias = route.decoder_module.bias
     return FastEncoder(
         encoder=encoder,
         task=task,

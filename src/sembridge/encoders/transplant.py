@@ -16,12 +16,14 @@ from typing import Any
 
 import torch
 from sentence_transformers import SparseEncoder
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sparse_encoder.model_card import SparseEncoderModelCardData
+from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from sembridge.encoders.anatomy import Parts, check_source_encoder, find_parts, usable_positions, vocabulary_parameters
+from sembridge.encoders.anatomy import Anatomy, read_anatomy
 from sembridge.encoders.tokenizer_habits import refuse_failing_tokenizer
 from sembridge.errors import SembridgeError
 
@@ -31,19 +33,10 @@ RowBuilder = Callable[[Tensor], Tensor]
 """(n_source, d) float32 on the CPU -> (n_target, d); called once for every tensor with a vocabulary axis."""
 
 
-def check_target_tokenizer(encoder: SparseEncoder, target_tokenizer: PreTrainedTokenizerBase, *, n_target: int) -> None:
-    """Nothing, if `transplant` can give `encoder` this tokenizer; for callers with long work before it.
-
-    Raises:
-        SembridgeError: as `transplant` on account of the tokenizer.
-    """
-    _check_target_tokenizer(target_tokenizer, find_parts(encoder), n_target)
-
-
 def transplant(
-    encoder: SparseEncoder, target_tokenizer: PreTrainedTokenizerBase, rows: RowBuilder, *, n_target: int
-) -> SparseEncoder:
-    """A new encoder over the vocabulary of `target_tokenizer`; `encoder` and `target_tokenizer` stay as they are.
+    source: Anatomy, target_tokenizer: PreTrainedTokenizerBase, rows: RowBuilder, *, n_target: int
+) -> Anatomy:
+    """A new encoder over the vocabulary of `target_tokenizer`; `source` and `target_tokenizer` stay as they are.
 
     `rows` builds the new rows of the input embedding, of an untied decoder, of the decoder bias (as one column) and of
     the static query weights (as one column); it always sees float32 on the CPU, and its result is cast to the dtype and
@@ -55,29 +48,28 @@ def transplant(
     Example:
         Keep the source vocabulary and append tokens, each a copy of the row of id 5::
 
-            tokenizer = copy.deepcopy(encoder.tokenizer)
+            source, tokenizer = check_source_encoder(encoder), copy.deepcopy(encoder.tokenizer)
             n_new = tokenizer.add_tokens(["학교", "나무"])
             extended = transplant(
-                encoder, tokenizer, lambda x: torch.cat([x, x[[5] * n_new]]), n_target=len(encoder.tokenizer) + n_new
-            )
+                source, tokenizer, lambda x: torch.cat([x, x[[5] * n_new]]), n_target=source.n_tokens + n_new
+            ).encoder
 
     Raises:
         SembridgeError: The source encoder is not understood, the tokenizer does not fit `n_target` or the encoder, or
             `rows` gives rows of another shape or rows that are not finite.
     """
-    check_source_encoder(encoder)
-    _check_target_tokenizer(target_tokenizer, find_parts(encoder), n_target)
+    source.check_tensors()
+    check_target_tokenizer(source, target_tokenizer, n_target=n_target)
 
-    target = _copy_encoder(encoder)
-    parts = find_parts(target)
-    _replace_vocabulary_parameters(target, parts, rows, n_target)
-    _fit_to_tokenizer(target, parts, target_tokenizer, n_target)
+    target = read_anatomy(_copy_encoder(source.encoder))
+    _replace_vocabulary_parameters(target, rows, n_target)
+    _fit_to_tokenizer(target, target_tokenizer, n_target)
     return target
 
 
 def transplant_inputs(
-    encoder: SparseEncoder, target_tokenizer: PreTrainedTokenizerBase, rows: RowBuilder, *, n_target: int
-) -> SparseEncoder:
+    source: Anatomy, target_tokenizer: PreTrainedTokenizerBase, rows: RowBuilder, *, n_target: int
+) -> Anatomy:
     """A new encoder that reads `target_tokenizer` and still writes over its own vocabulary.
 
     The input embedding goes through `rows`; decoder and biases stay as they are, bit for bit, untied from it. Stock
@@ -87,30 +79,29 @@ def transplant_inputs(
     Raises:
         SembridgeError: as `transplant`; or queries are looked up in static weights, which have no inputs to replace.
     """
-    facts = check_source_encoder(encoder)
-    if facts.inference_free:
+    source.check_tensors()
+    if source.inference_free:
         raise SembridgeError(
             "The source encoder looks its queries up in static weights, one for each of its own tokens; texts of "
             "another language have no such weights. Map their vectors with `in_source_vocabulary` instead."
         )
-    n_rows = max(facts.n_rows, n_target)
-    _check_target_tokenizer(target_tokenizer, find_parts(encoder), n_target)
+    n_rows = max(source.n_rows, n_target)
+    check_target_tokenizer(source, target_tokenizer, n_target=n_target)
 
-    target = _copy_encoder(encoder)
-    parts = find_parts(target)
-    _untie(parts)
-    for name, parameter in vocabulary_parameters(target, parts).items():
-        build = rows if name.endswith(parts.head.token_weight) else None
+    target = read_anatomy(_copy_encoder(source.encoder))
+    _untie(target)
+    for name, parameter in target.vocabulary_parameters().items():
+        build = rows if name.endswith(target.head.token_weight) else None
         filled = partial(_filled_up, rows=build, n_rows=n_rows)
         _set_parameter(target, name, _build_parameter(name, parameter, filled, n_rows))
-    _fit_to_tokenizer(target, parts, target_tokenizer, n_rows)
+    _fit_to_tokenizer(target, target_tokenizer, n_rows)
     return target
 
 
-def _untie(parts: Parts) -> None:
-    decoder = parts.model.get_submodule(parts.head.decoder)
+def _untie(target: Anatomy) -> None:
+    decoder = target.model.get_submodule(target.head.decoder)
     decoder.weight = nn.Parameter(decoder.weight.detach().clone(), requires_grad=decoder.weight.requires_grad)
-    parts.model.config.tie_word_embeddings = False
+    target.model.config.tie_word_embeddings = False
 
 
 def _filled_up(source_rows: Tensor, *, rows: RowBuilder | None, n_rows: int) -> Tensor:
@@ -119,7 +110,12 @@ def _filled_up(source_rows: Tensor, *, rows: RowBuilder | None, n_rows: int) -> 
     return functional.pad(built, (0, 0, 0, n_rows - len(built)))
 
 
-def _check_target_tokenizer(tokenizer: PreTrainedTokenizerBase, parts: Parts, n_target: int) -> None:
+def check_target_tokenizer(source: Anatomy, tokenizer: PreTrainedTokenizerBase, *, n_target: int) -> None:
+    """Nothing, if `transplant` can give `source` this tokenizer; for callers with long work before it.
+
+    Raises:
+        SembridgeError: as `transplant` on account of the tokenizer.
+    """
     if tokenizer.pad_token_id is None:
         raise SembridgeError(
             "The target tokenizer has no pad token; one was expected, because texts are encoded in padded batches. "
@@ -133,17 +129,32 @@ def _check_target_tokenizer(tokenizer: PreTrainedTokenizerBase, parts: Parts, n_
             f"The target tokenizer has {n_ids:,} ids but n_target is {n_target:,}; a row for every id was expected. "
             f"Pass n_target={n_ids} or more."
         )
-    if parts.static_queries and n_target != len(vocabulary):
+    if source.static_queries and n_target != len(vocabulary):
         raise SembridgeError(
             f"n_target is {n_target:,} and the target tokenizer has {len(vocabulary):,} tokens; the same number was "
             "expected, because static query weights are loaded with one row a token. Add tokens until they agree."
         )
-    pad_id_in_code = parts.head.pad_id_in_code
+    pad_id_in_code = source.head.pad_id_in_code
     if pad_id_in_code is not None and tokenizer.pad_token_id != pad_id_in_code:
         raise SembridgeError(
             f"The target tokenizer's pad token has the id {tokenizer.pad_token_id}; {pad_id_in_code} was expected, "
-            f"because {type(parts.model).__name__} holds it in its code. Choose another tokenizer or source encoder."
+            f"because {type(source.model).__name__} holds it in its code. Choose another tokenizer or source encoder."
         )
+
+
+def with_static_queries(source: Anatomy, weights: Tensor) -> SparseEncoder:
+    """An inference-free encoder: the document side of `source` itself, not a copy, and frozen static query weights.
+
+    Args:
+        weights: (n_rows,), one a token.
+
+    Raises:
+        SembridgeError: documents take no way of Transformer and SpladePooling through `source`.
+    """
+    documents = source.splade_route("document")
+    queries = SparseStaticEmbedding(tokenizer=documents.transformer.tokenizer, weight=weights, frozen=True)
+    router = Router.for_query_document([queries], [documents.transformer, documents.pooling])
+    return SparseEncoder(modules=[router], device=str(source.encoder.device), similarity_fn_name="dot").eval()
 
 
 def _copy_encoder(encoder: SparseEncoder) -> SparseEncoder:
@@ -168,8 +179,8 @@ def _copy_encoder(encoder: SparseEncoder) -> SparseEncoder:
     return copied
 
 
-def _replace_vocabulary_parameters(target: SparseEncoder, parts: Parts, rows: RowBuilder, n_target: int) -> None:
-    parameters = vocabulary_parameters(target, parts)
+def _replace_vocabulary_parameters(target: Anatomy, rows: RowBuilder, n_target: int) -> None:
+    parameters = target.vocabulary_parameters()
     built: dict[int, nn.Parameter] = {}
     for name, parameter in parameters.items():
         if id(parameter) not in built:
@@ -177,17 +188,17 @@ def _replace_vocabulary_parameters(target: SparseEncoder, parts: Parts, rows: Ro
         _set_parameter(target, name, built[id(parameter)])
 
 
-def _set_parameter(target: SparseEncoder, name: str, parameter: nn.Parameter) -> None:
+def _set_parameter(target: Anatomy, name: str, parameter: nn.Parameter) -> None:
     owner, _, leaf = name.rpartition(".")
-    setattr(target.get_submodule(owner), leaf, parameter)
+    setattr(target.encoder.get_submodule(owner), leaf, parameter)
 
 
-def _fit_to_tokenizer(target: SparseEncoder, parts: Parts, tokenizer: PreTrainedTokenizerBase, n_rows: int) -> None:
+def _fit_to_tokenizer(target: Anatomy, tokenizer: PreTrainedTokenizerBase, n_rows: int) -> None:
     """Sizes, ids and tokenizers, which follow the tensors."""
-    _set_vocabulary_sizes(parts, n_rows)
-    _set_pad_id(parts, tokenizer.pad_token_id)
-    _set_special_ids(parts.model, tokenizer)
-    _set_tokenizers(parts, tokenizer)
+    _set_vocabulary_sizes(target, n_rows)
+    _set_pad_id(target, tokenizer.pad_token_id)
+    _set_special_ids(target.model, tokenizer)
+    _set_tokenizers(target, tokenizer)
 
 
 @torch.no_grad()
@@ -212,20 +223,20 @@ def _build_parameter(name: str, parameter: nn.Parameter, rows: RowBuilder, n_tar
     return nn.Parameter(data, requires_grad=parameter.requires_grad)
 
 
-def _set_vocabulary_sizes(parts: Parts, n_target: int) -> None:
-    parts.token_embedding.num_embeddings = n_target
-    parts.model.get_submodule(parts.head.decoder).out_features = n_target
-    parts.model.config.vocab_size = n_target
-    for pooling in parts.poolings:
+def _set_vocabulary_sizes(target: Anatomy, n_target: int) -> None:
+    target.token_embedding.num_embeddings = n_target
+    target.model.get_submodule(target.head.decoder).out_features = n_target
+    target.model.config.vocab_size = n_target
+    for pooling in target.poolings:
         pooling.embedding_dimension = n_target
-    for static in parts.static_queries:
+    for static in target.static_queries:
         static.num_dimensions = n_target
 
 
-def _set_pad_id(parts: Parts, pad_id: int) -> None:
-    parts.token_embedding.padding_idx = pad_id
-    if parts.head.positions_follow_pad:
-        _move_positions(parts.embeddings, parts.model.config, pad_id)
+def _set_pad_id(target: Anatomy, pad_id: int) -> None:
+    target.token_embedding.padding_idx = pad_id
+    if target.head.positions_follow_pad:
+        _move_positions(target.embeddings, target.model.config, pad_id)
 
 
 def _move_positions(embeddings: Any, config: PretrainedConfig, pad_id: int) -> None:
@@ -266,16 +277,16 @@ def _set_special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
         model.config.tokenizer_class = None
 
 
-def _set_tokenizers(parts: Parts, tokenizer: PreTrainedTokenizerBase) -> None:
-    transformer = parts.transformer
+def _set_tokenizers(target: Anatomy, tokenizer: PreTrainedTokenizerBase) -> None:
+    transformer = target.transformer
     source_tokenizer = transformer.tokenizer
-    usable = usable_positions(parts)
+    usable = target.usable_positions
     document_tokenizer = _prepare_tokenizer(tokenizer, min(source_tokenizer.model_max_length, usable))
     transformer.processor = transformer.input_formatter.processor = document_tokenizer
     # Lengths of prompts were counted with the source tokenizer; flattened inputs count positions from the pad id.
     transformer._prompt_length_mapping.clear()
     transformer.unpad_inputs = transformer.unpad_inputs
-    for static in parts.static_queries:
+    for static in target.static_queries:
         if static.tokenizer is source_tokenizer:
             static.tokenizer = document_tokenizer
         else:

@@ -15,6 +15,8 @@ from sembridge.errors import SembridgeError
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
+    from sembridge.encoders.anatomy import Anatomy
+
 logger = logging.getLogger(__name__)
 
 Task = Literal["query", "document"]
@@ -65,6 +67,11 @@ def encode_queries(
 class TextEncoder:
     """One side of an encoder with a way to encode, prepared once for many calls; arguments as in `encode_corpus`.
 
+    Vectors follow the encoder's rows where these are changed in place.
+
+    Args:
+        anatomy: of `encoder`, where it has been read already.
+
     Raises:
         SembridgeError: a batch size below 1 or an unknown way to encode.
     """
@@ -77,6 +84,7 @@ class TextEncoder:
         *,
         batch_size: int = BATCH_SIZE,
         max_active_dims: int | None = None,
+        anatomy: "Anatomy | None" = None,
     ) -> None:
         if batch_size < 1:
             raise SembridgeError(f"batch_size is {batch_size}: expected 1 or more.")
@@ -84,7 +92,9 @@ class TextEncoder:
             expected = ", ".join(get_args(EncodeWith))
             raise SembridgeError(f"encode_with is {encode_with!r}: expected one of {expected}.")
         self._encoder, self._batch_size = encoder, batch_size
-        fast = None if encode_with == "stock" else _fast(encoder, task, encode_with, batch_size, max_active_dims)
+        fast = None
+        if encode_with != "stock":
+            fast = _fast(encoder, anatomy, task, encode_with, batch_size=batch_size, max_active_dims=max_active_dims)
         self._encode_batch = fast or _stock(encoder, task, max_active_dims)
         self._is_fast = fast is not None
 
@@ -132,13 +142,20 @@ def _stock(encoder: "SparseEncoder", task: Task, max_active_dims: int | None) ->
 
 
 def _fast(
-    encoder: "SparseEncoder", task: Task, encode_with: EncodeWith, batch_size: int, max_active_dims: int | None
+    encoder: "SparseEncoder",
+    anatomy: "Anatomy | None",
+    task: Task,
+    encode_with: EncodeWith,
+    *,
+    batch_size: int,
+    max_active_dims: int | None,
 ) -> EncodeBatch | None:
     """The fast way, or None and a warning where there is none."""
+    from sembridge.encoders.anatomy import read_anatomy
     from sembridge.encoders.fast_head import fast_encoder
 
     try:
-        fast = fast_encoder(encoder, task, half=encode_with == "fast-bf16")
+        fast = fast_encoder(anatomy or read_anatomy(encoder), task, half=encode_with == "fast-bf16")
     except SembridgeError as refusal:
         logger.warning("--encode-with %s is not used for the %s texts: %s", encode_with, task, refusal)
         return None

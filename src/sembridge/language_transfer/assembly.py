@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import torch
 
-from sembridge.encoders.anatomy import check_source_encoder
+from sembridge.encoders.anatomy import Anatomy
 from sembridge.encoders.scripts import token_script
-from sembridge.encoders.tokenizer_habits import add_special_tokens, warn_of_habits
-from sembridge.encoders.transplant import check_target_tokenizer, transplant
-from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
+from sembridge.encoders.tokenizer_habits import warn_of_habits
+from sembridge.encoders.transplant import transplant
+from sembridge.encoders.vocabulary import Vocabulary
 from sembridge.encoders.words import UNSPACED, written_words
 from sembridge.errors import SembridgeError
 from sembridge.files.lines import spread_lines
@@ -27,13 +26,12 @@ from sembridge.language_transfer.alignment import Alignment
 from sembridge.language_transfer.bridge import Bridge, bridge_settings, embed_texts
 from sembridge.language_transfer.bridge_pool import combine
 from sembridge.language_transfer.calibration import Calibration, calibrate
-from sembridge.language_transfer.extension import extend_tokenizer, extended_overlap
 from sembridge.language_transfer.initialization.methods import PLACING_METHODS, initialize, place_tokens
 from sembridge.language_transfer.initialization.rows import Initialization, PlacedTokens, RowKind
 from sembridge.language_transfer.initialization.sembridge import Embed, bridged_texts
 from sembridge.language_transfer.initialization.text_words import TextWords, read_text_words
 from sembridge.language_transfer.initialization.word_vectors import Tokenizers
-from sembridge.language_transfer.overlap import MatchKind, Overlap, match_vocabularies
+from sembridge.language_transfer.preparation import Vocabularies, prepare_transfer
 from sembridge.language_transfer.recipe import TransferRecipe
 
 if TYPE_CHECKING:
@@ -45,55 +43,6 @@ logger = logging.getLogger(__name__)
 N_LEAST_CERTAIN = 50
 N_LINES_FOR_WORDS = 20_000
 VERSIONS_OF = ("sembridge", "sentence-transformers", "transformers", "torch", "numpy")
-
-
-@dataclass(frozen=True, eq=False)
-class Vocabularies:
-    """Both vocabularies and their overlap: all that is known before a bridge is asked."""
-
-    source: Vocabulary
-    target: Vocabulary
-    overlap: Overlap
-
-    def counts(self) -> dict[str, int]:
-        """Target tokens a kind of overlap, and how many are left to the bridge or to the fallback."""
-        found = Counter(MatchKind(kind).name.lower() for kind in self.overlap.kinds.tolist())
-        counts = {kind.name.lower(): found[kind.name.lower()] for kind in MatchKind}
-        with_text = len(np.setdiff1d(self.target.text_ids, self.overlap.target_ids))
-        counts["to combine"] = with_text
-        counts["to fall back"] = len(self.target) - len(self.overlap.target_ids) - with_text
-        return counts
-
-
-def output_tokenizer(
-    encoder: "SparseEncoder", target_tokenizer: "PreTrainedTokenizerBase", recipe: TransferRecipe
-) -> "PreTrainedTokenizerBase":
-    """The tokenizer of the encoder to be made: the target's, or the source's with the target's new tokens appended.
-
-    With `recipe.add_special_tokens` the target's also gets the special tokens around a text that it does not add.
-    """
-    if not recipe.extend:
-        return add_special_tokens(target_tokenizer) if recipe.add_special_tokens else target_tokenizer
-    n_rows = check_source_encoder(encoder).n_rows
-    return extend_tokenizer(encoder.tokenizer, target_tokenizer, first_new_id=n_rows)
-
-
-def compare_vocabularies(
-    encoder: "SparseEncoder", target_tokenizer: "PreTrainedTokenizerBase", recipe: TransferRecipe
-) -> Vocabularies:
-    """Source and target vocabulary with their overlap; refuses what the surgery would refuse after the long work.
-
-    `target_tokenizer` is the one that `output_tokenizer` gives.
-
-    Raises:
-        SembridgeError: as `check_source_encoder` and `check_target_tokenizer` of the surgery, and `read_vocabulary`.
-    """
-    facts = check_source_encoder(encoder)
-    source = read_vocabulary(encoder.tokenizer, n_rows=facts.n_rows)
-    target = read_vocabulary(target_tokenizer)
-    overlap = (extended_overlap if recipe.extend else match_vocabularies)(source, target, fuzzy=recipe.fuzzy)
-    check_target_tokenizer(encoder, target_tokenizer, n_target=len(target))
-    return Vocabularies(source, target, overlap)
 
 
 def transfer(
@@ -138,9 +87,9 @@ def transfer(
     recipe.check_files()
     clock = _Clock()
     with clock.stage("vocabularies"):
-        target_tokenizer = output_tokenizer(encoder, target_tokenizer, recipe)
-        vocabularies = compare_vocabularies(encoder, target_tokenizer, recipe)
-        warn_of_habits(target_tokenizer, encoder.tokenizer)
+        prepared = prepare_transfer(encoder, target_tokenizer, recipe)
+        warn_of_habits(prepared.tokenizer, encoder.tokenizer)
+    target_tokenizer, vocabularies = prepared.tokenizer, prepared.vocabularies
     embed, described = None, None
     if recipe.method == "sembridge":
         one = [partial(embed_texts, each, cache_folder=cache_folder, progress=progress) for each in bridges]
@@ -162,16 +111,17 @@ def transfer(
     with clock.stage("weights"):
         rows = initialize(source, target, overlap, recipe, embed=embed, placed=placed, words=words, device=device)
     with clock.stage("surgery"):
-        transferred = transplant(encoder, target_tokenizer, rows.rows, n_target=len(target))
+        transferred = transplant(prepared.encoder, target_tokenizer, rows.rows, n_target=len(target))
     calibration = Calibration()
     if recipe.is_calibrated and len(rows.new_ids()):
         with clock.stage("calibration"):
-            calibration = calibrate(transferred, encoder, source, target, rows, recipe)
+            calibration = calibrate(transferred, prepared.encoder, source, target, rows, recipe)
     alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens, rows.confidence)
-    report = _report(vocabularies, rows, alignment, recipe, origin, clock, encoder=encoder, transferred=transferred,
-                     calibration=calibration,
-                     bridge=described)  # fmt: skip
-    return LanguageTransfer(transferred, alignment, report, recipe, origin)
+    report = _report(
+        vocabularies, rows, alignment, recipe, origin, clock, encoder=prepared.encoder, transferred=transferred,
+        calibration=calibration, bridge=described,
+    )  # fmt: skip
+    return LanguageTransfer(transferred.encoder, alignment, report, recipe, origin)
 
 
 def _embed_by(
@@ -241,8 +191,8 @@ def _report(
     origin: Origin,
     clock: _Clock,
     *,
-    encoder: "SparseEncoder",
-    transferred: "SparseEncoder",
+    encoder: Anatomy,
+    transferred: Anatomy,
     calibration: Calibration,
     bridge: Mapping[str, object] | None,
 ) -> TransferReport:
@@ -310,9 +260,9 @@ def _least_certain(
 
 
 @torch.no_grad()
-def _mean_norms(encoder: "SparseEncoder", transferred: "SparseEncoder", kinds: np.ndarray) -> dict[str, float]:
-    def norms(model: "SparseEncoder") -> np.ndarray:
-        values: np.ndarray = _input_embedding(model).float().norm(dim=1).cpu().numpy()
+def _mean_norms(encoder: Anatomy, transferred: Anatomy, kinds: np.ndarray) -> dict[str, float]:
+    def norms(anatomy: Anatomy) -> np.ndarray:
+        values: np.ndarray = anatomy.token_embedding.weight.float().norm(dim=1).cpu().numpy()
         return values
 
     source, target = norms(encoder), norms(transferred)
@@ -321,9 +271,3 @@ def _mean_norms(encoder: "SparseEncoder", transferred: "SparseEncoder", kinds: n
         "source": round(float(source.mean()), 4),
         **{kind: round(float(values.mean()), 4) for kind, values in found.items() if len(values)},
     }
-
-
-def _input_embedding(encoder: "SparseEncoder") -> torch.Tensor:
-    models = [module.model for module in encoder.modules() if hasattr(module, "transformer_task")]
-    weight: torch.Tensor = models[0].get_input_embeddings().weight
-    return weight

@@ -14,21 +14,17 @@ whatever the text says.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sembridge.encoders.anatomy import decoder_biases, splade_route, vocabulary_matrices
-from sembridge.encoders.vectors import encode_corpus
+from sembridge.encoders.anatomy import Anatomy
+from sembridge.encoders.vectors import TextEncoder
 from sembridge.encoders.vocabulary import Vocabulary
 from sembridge.files.lines import spread_lines
 from sembridge.language_transfer.initialization.rows import Initialization
 from sembridge.language_transfer.recipe import TransferRecipe
-
-if TYPE_CHECKING:
-    from sentence_transformers import SparseEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +50,8 @@ class Calibration:
 
 
 def calibrate(
-    transferred: "SparseEncoder",
-    encoder: "SparseEncoder",
+    transferred: Anatomy,
+    encoder: Anatomy,
     source: Vocabulary,
     target: Vocabulary,
     rows: Initialization,
@@ -75,8 +71,8 @@ def calibrate(
 
 
 def _match_source(
-    transferred: "SparseEncoder",
-    encoder: "SparseEncoder",
+    transferred: Anatomy,
+    encoder: Anatomy,
     source: Vocabulary,
     target: Vocabulary,
     rows: Initialization,
@@ -86,7 +82,7 @@ def _match_source(
     if not source_texts or not target_texts:
         return 1.0
     ids = torch.from_numpy(rows.statistics_ids)
-    centres = [matrix.detach()[ids].float().mean(0).cpu() for matrix in vocabulary_matrices(encoder)]
+    centres = [matrix.detach()[ids].float().mean(0).cpu() for matrix in encoder.vocabulary_matrices()]
     wanted = active_dims(encoder, source_texts)
     return match_activity(transferred, rows.new_ids(), centres, target_texts, wanted=wanted)
 
@@ -107,26 +103,30 @@ def random_texts(vocabulary: Vocabulary) -> list[str]:
     return [" ".join(words[i] for i in row) for row in drawn.tolist()]
 
 
-def active_dims(encoder: "SparseEncoder", texts: Sequence[str]) -> float:
+def active_dims(encoder: Anatomy, texts: Sequence[str]) -> float:
     """Active dims of a document, the mean over `texts`."""
-    return float(encode_corpus(encoder, texts, encode_with="fast").nnz / len(texts))
+    return float(_documents(encoder)(texts).nnz / len(texts))
+
+
+def _documents(encoder: Anatomy) -> TextEncoder:
+    return TextEncoder(encoder.encoder, "document", "fast", anatomy=encoder)
 
 
 @torch.no_grad()
-def spread_rows(encoder: "SparseEncoder", token_ids: np.ndarray, centres: Sequence[Tensor], factor: float) -> None:
+def spread_rows(encoder: Anatomy, token_ids: np.ndarray, centres: Sequence[Tensor], factor: float) -> None:
     """Multiplies the deviation of the rows `token_ids` from `centres` by `factor`, in place, in every matrix.
 
     Args:
-        centres: (d,) float32, one for each of `anatomy.vocabulary_matrices`.
+        centres: (d,) float32, one for each of `encoder.vocabulary_matrices()`.
     """
     places = torch.from_numpy(token_ids)
-    for matrix, centre in zip(vocabulary_matrices(encoder), centres, strict=True):
+    for matrix, centre in zip(encoder.vocabulary_matrices(), centres, strict=True):
         around = centre.to(matrix.device)
         matrix[places] = (around + factor * (matrix[places].float() - around)).to(matrix.dtype)
 
 
 def match_activity(
-    encoder: "SparseEncoder",
+    encoder: Anatomy,
     token_ids: np.ndarray,
     centres: Sequence[Tensor],
     texts: Sequence[str],
@@ -165,19 +165,19 @@ def matching_gain(dims_of: Callable[[float], float], wanted: float) -> float:
 
 
 @torch.no_grad()
-def lower_biases(encoder: "SparseEncoder", token_ids: np.ndarray, texts: Sequence[str], *, most: float) -> int:
+def lower_biases(encoder: Anatomy, token_ids: np.ndarray, texts: Sequence[str], *, most: float) -> int:
     """How many of the dimensions `token_ids` fired in more than the share `most` of the texts.
 
     Changes `encoder` in place: the decoder bias of each of them falls by its logit in the first text that is one too
     many, so that it fires in the share `most` of these texts. Nothing happens to an encoder without decoder bias, or
     whose pooling is not the maximum over a text's tokens.
     """
-    pooling = splade_route(encoder, "document").pooling
-    biases = decoder_biases(encoder)
+    pooling = encoder.splade_route("document").pooling
+    biases = encoder.decoder_biases()
     if not biases or pooling.pooling_strategy != "max" or not len(texts) or not len(token_ids):
         logger.info("Biases are left as they are: no decoder bias, no maximum pooling, or no texts or new tokens")
         return 0
-    vectors = encode_corpus(encoder, [text[:_CHARACTERS_A_TEXT] for text in texts], encode_with="fast").tocsc()
+    vectors = _documents(encoder)([text[:_CHARACTERS_A_TEXT] for text in texts]).tocsc()
     falls = np.zeros(vectors.shape[1], np.float32)
     n_kept = int(most * len(texts))
     for token_id in token_ids.tolist():

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from sembridge.encoders.scripts import letter_script, token_script
@@ -14,8 +13,8 @@ from sembridge.encoders.tokenizer_habits import Habit, tokenizer_habits
 from sembridge.encoders.vocabulary import TokenKind, Vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.files.lines import read_lines
-from sembridge.language_transfer.assembly import Vocabularies
 from sembridge.language_transfer.initialization.sembridge import candidate_ids
+from sembridge.language_transfer.preparation import PreparedTransfer, Vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 
 if TYPE_CHECKING:
@@ -78,24 +77,22 @@ class Inspection:
 
 
 def inspect_transfer(
-    vocabularies: Vocabularies,
-    target_tokenizer: "PreTrainedTokenizerBase",
+    prepared: PreparedTransfer,
     recipe: TransferRecipe,
     *,
-    hidden_size: int,
     text: str | None = None,
-    source_tokenizer: "PreTrainedTokenizerBase | None" = None,
     bridge_width: int = DEFAULT_BRIDGE_WIDTH,
 ) -> Inspection:
     """What a transfer would find; nothing is encoded and nothing written."""
+    vocabularies, hidden_size = prepared.vocabularies, prepared.encoder.hidden_size
     return Inspection(
         n_source=len(vocabularies.source),
         n_target=len(vocabularies.target),
         overlap=vocabularies.counts(),
         scripts=_token_scripts(vocabularies.target),
-        text=None if text is None else text_statistics(target_tokenizer, vocabularies.target, text),
+        text=None if text is None else text_statistics(prepared.tokenizer, vocabularies.target, text),
         estimate=estimate(vocabularies, recipe, hidden_size=hidden_size, bridge_width=bridge_width),
-        habits=tokenizer_habits(target_tokenizer, source_tokenizer),
+        habits=tokenizer_habits(prepared.tokenizer, prepared.source_tokenizer),
     )
 
 
@@ -138,7 +135,7 @@ def estimate(vocabularies: Vocabularies, recipe: TransferRecipe, *, hidden_size:
     if recipe.method != "sembridge":
         return Estimate(texts_to_encode=0, similarity_gflop=0.0, seconds=0.0, memory_mb=round(row_floats * 4 / 2**20))
     candidates = candidate_ids(source, recipe.candidates)
-    combined = np.setdiff1d(target.text_ids, vocabularies.overlap.target_ids)
+    combined = vocabularies.new_ids
     gflop = 2 * len(candidates) * len(combined) * bridge_width / 1e9
     passes = 2 if recipe.hub_neighbours else 1
     vector_floats = 2 * (len(candidates) + len(combined)) * bridge_width

@@ -19,7 +19,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sembridge.encoders.anatomy import check_source_encoder
+from sembridge.encoders.anatomy import Anatomy, check_source_encoder
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.loading import load_tokenizer
 from sembridge.encoders.transplant import transplant_inputs
@@ -68,9 +68,10 @@ def pivot_encoder(
     Raises:
         SembridgeError: the alignment is not one of `source` and `target_tokenizer`, or `source` is inference-free.
     """
-    check_alignment(alignment, source, target_tokenizer)
+    anatomy = check_source_encoder(source)
+    check_alignment(alignment, anatomy, target_tokenizer)
     rows = partial(_input_rows, alignment=alignment)
-    return transplant_inputs(source, target_tokenizer, rows, n_target=alignment.weights.n_rows)
+    return transplant_inputs(anatomy, target_tokenizer, rows, n_target=alignment.weights.n_rows).encoder
 
 
 def _input_rows(source_rows: Tensor, *, alignment: Alignment) -> Tensor:
@@ -80,15 +81,14 @@ def _input_rows(source_rows: Tensor, *, alignment: Alignment) -> Tensor:
     return rows
 
 
-def check_alignment(alignment: Alignment, source: "SparseEncoder", target_tokenizer: "PreTrainedTokenizerBase") -> None:
+def check_alignment(alignment: Alignment, source: Anatomy, target_tokenizer: "PreTrainedTokenizerBase") -> None:
     """Nothing, if the columns of the alignment are the tokens of `source` and its rows fit the tokenizer.
 
     Raises:
         SembridgeError: they are not; the message says how many tokens differ.
     """
     weights = alignment.weights
-    n_rows = check_source_encoder(source).n_rows
-    tokens = read_vocabulary(source.tokenizer, n_rows=n_rows).tokens
+    tokens = read_vocabulary(source.encoder.tokenizer, n_rows=source.n_rows).tokens
     if tuple(tokens) != alignment.source_tokens:
         differing = sum(a != b for a, b in zip(tokens, alignment.source_tokens, strict=False))
         differing += abs(len(tokens) - len(alignment.source_tokens))

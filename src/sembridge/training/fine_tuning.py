@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sembridge.encoders.anatomy import SourceFacts, check_source_encoder
+from sembridge.encoders.anatomy import Anatomy, check_source_encoder
 from sembridge.encoders.model_card import Score, with_training
 from sembridge.encoders.names import readme_path
 from sembridge.encoders.vectors import EncodeWith, encode_corpus, encode_queries
@@ -109,7 +109,7 @@ def train(
     """
     recipe, out = recipe or TrainRecipe(), Path(out)
     check_output_folder(out, overwrite=overwrite)
-    facts = check_source_encoder(encoder)
+    anatomy = check_source_encoder(encoder)
     _check_trackers(report_to)
     checkpoints = _checkpoint_folder(out, resume=resume)
     if recipe.distill == "bridge" and bridge is None:
@@ -125,7 +125,7 @@ def train(
     teacher = _Teacher(bridge, data, recipe, cache_folder) if recipe.distill == "bridge" and bridge else None
     encoder.float()
     trainer = _trainer(
-        encoder, data, recipe, facts, checkpoints, dev=dev, teacher=teacher, report_to=report_to, progress=progress,
+        anatomy, data, recipe, checkpoints, dev=dev, teacher=teacher, report_to=report_to, progress=progress,
         alignment_folder=None if start_folder is None else Path(start_folder), dev_encode_with=dev_encode_with,
         resume=resume,
     )  # fmt: skip
@@ -133,8 +133,8 @@ def train(
     with (
         _memory_advice(recipe),
         _texts_cut(encoder, recipe.max_length),
-        without_logits(encoder),
-        plain_attention(encoder, recipe.batch_size),
+        without_logits(anatomy),
+        plain_attention(anatomy, recipe.batch_size),
     ):
         trainer.train(resume_from_checkpoint=last)
     training = Training(encoder.eval(), _curve(trainer), trainer.state.global_step, len(data), recipe)
@@ -181,10 +181,9 @@ def mine_hard_negatives(
 
 
 def _trainer(
-    encoder: "SparseEncoder",
+    anatomy: Anatomy,
     data: TrainingData,
     recipe: TrainRecipe,
-    facts: SourceFacts,
     checkpoints: Path,
     *,
     dev: RetrievalData | None,
@@ -213,15 +212,15 @@ def _trainer(
     if teacher is not None:
         columns["label"] = list(range(len(data)))  # tells the loss which rows of the teacher's vectors a batch holds
     n_steps = recipe.steps or max(1, round(recipe.epochs * (len(data) // recipe.batch_size)))
-    loss = _loss(encoder, recipe, teacher, inference_free="query" in _routes(encoder))
+    loss = _loss(anatomy.encoder, recipe, teacher, inference_free="query" in anatomy.route_names)
     arguments = _arguments(
-        encoder, recipe, checkpoints, n_steps, dev=dev, report_to=report_to, resume=resume,
-        static_rates=_set_static_weights(encoder, recipe),
+        anatomy, recipe, checkpoints, n_steps, dev=dev, report_to=report_to, resume=resume,
+        static_rates=_set_static_weights(anatomy, recipe),
         columns=[*data.columns],
     )  # fmt: skip
     trainer = PairTrainer(
         data,
-        model=encoder,
+        model=anatomy.encoder,
         args=arguments,
         train_dataset=Dataset.from_dict(columns),
         loss=loss,
@@ -229,7 +228,7 @@ def _trainer(
         callbacks=[SpladeRegularizerWeightSchedulerCallback(loss, warmup_ratio=recipe.regularizer_warmup)],
     )
     trainer.remove_callback(PrinterCallback)  # it prints every log to stdout, which is the results' alone
-    for callback in _callbacks(encoder, data, recipe, facts, dev, alignment_folder, progress=progress):
+    for callback in _callbacks(anatomy, data, recipe, dev, alignment_folder, progress=progress):
         trainer.add_callback(callback)
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, TensorBoardCallback):  # whose own place is deleted with the checkpoints
@@ -238,10 +237,9 @@ def _trainer(
 
 
 def _callbacks(
-    encoder: "SparseEncoder",
+    anatomy: Anatomy,
     data: TrainingData,
     recipe: TrainRecipe,
-    facts: SourceFacts,
     dev: RetrievalData | None,
     alignment_folder: Path | None,
     *,
@@ -251,14 +249,15 @@ def _callbacks(
 
     from sembridge.training.guards import Guards, ProgressBar, RowFactor, RowsFirst
 
+    encoder, n_rows = anatomy.encoder, anatomy.n_rows
     stride = max(1, len(data) // N_PROBE)
     probe = data.queries[::stride][:N_PROBE], data.documents[::stride][:N_PROBE]
     yield Guards(encoder, *probe, only_warn=recipe.collapse == "warn")
     if recipe.freeze_body_steps:
-        yield RowsFirst(encoder, facts.n_rows, recipe.freeze_body_steps)
+        yield RowsFirst(encoder, n_rows, recipe.freeze_body_steps)
     if recipe.combined_rows_factor != 1.0:
         rows = _new_rows(alignment_folder)
-        yield RowFactor(encoder, rows, facts.n_rows, recipe.combined_rows_factor)
+        yield RowFactor(encoder, rows, n_rows, recipe.combined_rows_factor)
     if recipe.patience is not None:
         if dev is None:
             raise SembridgeError("--patience stops by the dev measure; give --dev DATA too.")
@@ -300,7 +299,7 @@ def _loss(
 
 
 def _arguments(
-    encoder: "SparseEncoder",
+    anatomy: Anatomy,
     recipe: TrainRecipe,
     checkpoints: Path,
     n_steps: int,
@@ -314,7 +313,7 @@ def _arguments(
     from sentence_transformers import SparseEncoderTrainingArguments
 
     interval = recipe.eval_steps or max(1, math.ceil(n_steps / N_EVALUATIONS))
-    on_cpu, several = encoder.device.type == "cpu", int(os.environ.get("WORLD_SIZE", "1")) > 1
+    on_cpu, several = anatomy.encoder.device.type == "cpu", int(os.environ.get("WORLD_SIZE", "1")) > 1
     router = {column: "query" if column == "query" else "document" for column in columns}
     return SparseEncoderTrainingArguments(
         output_dir=str(checkpoints), max_steps=n_steps, per_device_train_batch_size=recipe.batch_size,
@@ -328,29 +327,19 @@ def _arguments(
         report_to=list(report_to) or "none", disable_tqdm=True,
         # One sampler for all processes, its batches split among them: no false negative across processes either.
         accelerator_config={"split_batches": True}, ddp_backend="gloo" if on_cpu and several else None,
-        router_mapping=router if _routes(encoder) else {}, learning_rate_mapping=static_rates,
+        router_mapping=router if anatomy.route_names else {}, learning_rate_mapping=static_rates,
     )  # fmt: skip
 
 
-def _routes(encoder: "SparseEncoder") -> tuple[str, ...]:
-    """Names of the encoder's routes; none for an encoder that treats queries and documents alike."""
-    sub_modules = getattr(encoder[0], "sub_modules", {})
-    return tuple(sub_modules)
-
-
-def _set_static_weights(encoder: "SparseEncoder", recipe: TrainRecipe) -> dict[str, float]:
+def _set_static_weights(anatomy: Anatomy, recipe: TrainRecipe) -> dict[str, float]:
     """Static query weights become frozen or not; the learning rate of each that is not, by a pattern of its name."""
-    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
-
-    rates = {}
-    for name, module in encoder.named_modules():
-        if isinstance(module, SparseStaticEmbedding):
-            given = recipe.static_learning_rate
-            rate = (0.0 if module.frozen else STATIC_LEARNING_RATE) if given is None else given
-            module.frozen = rate == 0
-            module.weight.requires_grad_(rate > 0)
-            if rate > 0:
-                rates[rf"{re.escape(name)}\.weight$"] = rate
+    rates, given = {}, recipe.static_learning_rate
+    for name, module in anatomy.static_query_names().items():
+        rate = (0.0 if module.frozen else STATIC_LEARNING_RATE) if given is None else given
+        module.frozen = rate == 0
+        module.weight.requires_grad_(rate > 0)
+        if rate > 0:
+            rates[rf"{re.escape(name)}\.weight$"] = rate
     return rates
 
 

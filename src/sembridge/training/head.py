@@ -8,31 +8,27 @@ logits. The maximum is taken block by block of the vocabulary, and the way back 
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sembridge.encoders.anatomy import SpladeRoute, splade_route
+from sembridge.encoders.anatomy import Anatomy, SpladeRoute
 from sembridge.encoders.fast_head import max_over_tokens
-from sembridge.errors import SembridgeError
-
-if TYPE_CHECKING:
-    from sentence_transformers import SparseEncoder
 
 MAX_SCORE_BYTES = 2**30
 BYTES_A_SCORE = 12  # the score, its share, and what dropout leaves of it are kept for the way back
 
 
 @contextmanager
-def without_logits(encoder: "SparseEncoder") -> Iterator[None]:
+def without_logits(anatomy: Anatomy) -> Iterator[None]:
     """Inside, every head with max pooling gives the same vectors and gradients in a fraction of memory and time.
 
     Sides without such a head (static queries, sum pooling) stay as they are; so do all parameters and their names.
     """
-    routes = list(_routes(encoder))
+    routes = list(_routes(anatomy))
     for route in routes:
-        decoder = route.transformer.model.get_submodule(route.decoder)
+        decoder = route.decoder_module
         decoder.forward = types.MethodType(_pass_on, decoder)
         route.pooling.forward = types.MethodType(_pool_with(decoder), route.pooling)
     try:
@@ -40,26 +36,26 @@ def without_logits(encoder: "SparseEncoder") -> Iterator[None]:
     finally:
         for route in routes:
             # Two routes may share a decoder, which is given back once.
-            vars(route.transformer.model.get_submodule(route.decoder)).pop("forward", None)
+            vars(route.decoder_module).pop("forward", None)
             del route.pooling.forward
 
 
 @contextmanager
-def plain_attention(encoder: "SparseEncoder", batch_size: int) -> Iterator[None]:
+def plain_attention(anatomy: Anatomy, batch_size: int) -> Iterator[None]:
     """Inside, attention on a CPU is computed in plain matrix products, where a batch's scores stay below 1 GiB.
 
     PyTorch's fused attention for CPUs is slow on its way back: half of the time of a step with texts of 100 tokens.
     """
-    models = {id(route.transformer.model): route.transformer.model for route in _routes(encoder)}
+    encoder, model = anatomy.encoder, anatomy.model
     length = (encoder.max_seq_length or 0) if encoder.device.type == "cpu" else 0
-    fused = [model for model in models.values() if model.config._attn_implementation == "sdpa"]
-    switched = [model for model in fused if 0 < _score_bytes(model, batch_size, length) < MAX_SCORE_BYTES]
-    for model in switched:
+    is_fused = model.config._attn_implementation == "sdpa" and any(_routes(anatomy))
+    is_switched = is_fused and 0 < _score_bytes(model, batch_size, length) < MAX_SCORE_BYTES
+    if is_switched:
         model.set_attn_implementation("eager")
     try:
         yield
     finally:
-        for model in switched:
+        if is_switched:
             model.set_attn_implementation("sdpa")
 
 
@@ -69,19 +65,16 @@ def _score_bytes(model: Any, batch_size: int, length: int) -> int:
     return int(n_scores) * BYTES_A_SCORE
 
 
-def _routes(encoder: "SparseEncoder") -> Iterator[SpladeRoute]:
+def _routes(anatomy: Anatomy) -> Iterator[SpladeRoute]:
     """The heads that can do without logits, each once."""
     seen: list[object] = []
     for task in ("query", "document"):
-        try:
-            route = splade_route(encoder, task)
-        except SembridgeError:  # a static side
+        route = anatomy.find_splade_route(task)  # none on a static side
+        if route is None or route.pooling in seen:
             continue
-        decoder = route.transformer.model.get_submodule(route.decoder)
-        if route.pooling in seen or route.pooling.pooling_strategy != "max" or not isinstance(decoder, nn.Linear):
-            continue
-        seen.append(route.pooling)
-        yield route
+        if route.pooling.pooling_strategy == "max" and isinstance(route.decoder_module, nn.Linear):
+            seen.append(route.pooling)
+            yield route
 
 
 def _pass_on(self: nn.Linear, states: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sembridge.encoders.anatomy import check_source_encoder, splade_route
+from sembridge.encoders.anatomy import check_source_encoder
 from sembridge.encoders.idf import idf_weights
+from sembridge.encoders.transplant import with_static_queries
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
@@ -22,19 +23,11 @@ def inference_free_encoder(encoder: "SparseEncoder", documents: Iterable[str]) -
     Raises:
         SembridgeError: the encoder is no SPLADE model or has more rows than tokens, or no document has a token.
     """
-    from sentence_transformers import SparseEncoder
-    from sentence_transformers.base.modules import Router
-    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
-
-    facts, route = check_source_encoder(encoder), splade_route(encoder, "document")
-    if facts.n_rows != facts.n_tokens:
+    anatomy = check_source_encoder(encoder)
+    if anatomy.n_rows != anatomy.n_tokens:
         raise SembridgeError(
-            f"The encoder has {facts.n_rows:,} rows but its tokenizer {facts.n_tokens:,} tokens; static query weights "
-            "are loaded with one row a token. Add tokens until they agree."
+            f"The encoder has {anatomy.n_rows:,} rows but its tokenizer {anatomy.n_tokens:,} tokens; static query "
+            "weights are loaded with one row a token. Add tokens until they agree."
         )
-    tokenizer = route.transformer.tokenizer
-    found = idf_weights(tokenizer, documents, n_tokens=facts.n_rows)
-    weight = torch.from_numpy(found.weights).float()
-    queries = SparseStaticEmbedding(tokenizer=tokenizer, weight=weight, frozen=True)
-    router = Router.for_query_document([queries], [route.transformer, route.pooling])
-    return SparseEncoder(modules=[router], device=str(encoder.device), similarity_fn_name="dot").eval()
+    found = idf_weights(anatomy.transformer.tokenizer, documents, n_tokens=anatomy.n_rows)
+    return with_static_queries(anatomy, torch.from_numpy(found.weights).float())

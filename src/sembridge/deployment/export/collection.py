@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from sembridge.deployment.export.settings import DEFAULT_SCALE
 from sembridge.deployment.shards import MANIFEST as SHARDS_MANIFEST
 from sembridge.deployment.shards import read_manifest, read_shards
-from sembridge.encoders.anatomy import check_source_encoder
+from sembridge.encoders.anatomy import Anatomy, check_source_encoder
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.names import mini_folder
 from sembridge.encoders.vectors import EncodeWith, TextEncoder
@@ -140,7 +140,7 @@ def encoded_collection(
     Raises:
         SembridgeError: the encoder is no SPLADE, whose dimensions are tokens.
     """
-    tokens = encoder_tokens(encoder)
+    tokens = encoder_tokens(check_source_encoder(encoder))
     encode = TextEncoder(encoder, "document", encode_with, max_active_dims=max_active_dims)
     encode_query = TextEncoder(encoder, "query", encode_with)
     return Collection(
@@ -167,14 +167,9 @@ def precomputed_collection(
     return replace(collection, documents=_precomputed(documents, len(collection.tokens)))
 
 
-def encoder_tokens(encoder: "SparseEncoder") -> tuple[str, ...]:
-    """The raw token of every dimension, "" for a hole or a row without a token.
-
-    Raises:
-        SembridgeError: the encoder is no SPLADE.
-    """
-    facts = check_source_encoder(encoder)
-    return read_vocabulary(encoder.tokenizer, n_rows=facts.n_rows).tokens
+def encoder_tokens(anatomy: Anatomy) -> tuple[str, ...]:
+    """The raw token of every dimension, "" for a hole or a row without a token."""
+    return read_vocabulary(anatomy.encoder.tokenizer, n_rows=anatomy.n_rows).tokens
 
 
 def quantized(block: VectorBlock, scale: float) -> VectorBlock:

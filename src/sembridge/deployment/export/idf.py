@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sembridge.deployment.export.collection import encoder_tokens
 from sembridge.deployment.export.manifest import Manifest, write_export
+from sembridge.encoders.anatomy import check_source_encoder
 from sembridge.encoders.idf import idf_weights
 from sembridge.errors import SembridgeError
 
@@ -40,8 +41,9 @@ def export_idf(
         SembridgeError: no documents are given and the encoder has no static query side; no document has a token; the
             encoder is no SPLADE; or a place that cannot be written.
     """
-    tokens = encoder_tokens(encoder)
-    static = _static_weights(encoder)
+    anatomy = check_source_encoder(encoder)
+    tokens = encoder_tokens(anatomy)
+    static = next((module.weight.detach().float().cpu().tolist() for module in anatomy.static_queries), None)
     if documents is None and static is None:
         raise SembridgeError(
             f"{name} has no static query weights: its queries go through the network. Give a corpus, and their weights "
@@ -72,14 +74,6 @@ def export_idf(
     if manifest["n_tokens_opensearch_spells_otherwise"]:
         logger.warning("%s", _opensearch_note(manifest))
     return manifest
-
-
-def _static_weights(encoder: "SparseEncoder") -> list[float] | None:
-    """One weight a dimension, of an inference-free encoder's query side."""
-    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
-
-    static = next((module for module in encoder.modules() if isinstance(module, SparseStaticEmbedding)), None)
-    return None if static is None else static.weight.detach().float().cpu().tolist()
 
 
 def _n_spelled_otherwise(tokenizer: "PreTrainedTokenizerBase", tokens: tuple[str, ...]) -> int:

@@ -20,7 +20,7 @@ from huggingface_hub import ModelCardData
 from numpy.typing import NDArray
 
 from sembridge.deployment.export.manifest import Manifest, write_export
-from sembridge.encoders.anatomy import SpladeRoute, splade_route
+from sembridge.encoders.anatomy import SpladeRoute, read_anatomy
 from sembridge.encoders.fast_head import prompt_of
 from sembridge.encoders.loading import read_model_card
 from sembridge.encoders.model_card import licence_line, with_front_matter
@@ -61,7 +61,7 @@ def export_onnx(
         raise SembridgeError(f"{name} runs on {encoder.backend}; the ONNX export needs its torch weights.")
     card = read_model_card(encoder)
     encoder = copy.deepcopy(encoder).cpu().float().eval()
-    route = splade_route(encoder, "document")
+    route = read_anatomy(encoder).splade_route("document")
 
     def fill(folder: Path) -> Manifest:
         inputs = _write_graph(encoder, route, folder / "model.onnx", output)
