@@ -216,7 +216,7 @@ def test_csv_has_a_line_a_row_and_a_query(place: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(evaluated(place, *arguments).out)))
     assert [row["system"] for row in rows] == ["first", *REFERENCES, "hybrid-first"]
     assert {row["query_id"] for row in rows} == {""}
-    assert list(rows[0])[-6:] == [column.name for column in EvaluationRow.COLUMNS]
+    assert list(rows[0])[-7:] == [column.name for column in EvaluationRow.COLUMNS]
     assert rows[1]["flops"] == ""
     every = list(csv.DictReader(io.StringIO(evaluated(place, *arguments, "--per-query").out)))
     assert len(every) == 4 * 13
