@@ -1,5 +1,8 @@
 """`sembridge demo`: the main job on the bundled models, in the terminal or on a page."""
 
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +15,7 @@ from sembridge.cli.printing import console, print_counts, print_table, sources_t
 from sembridge.cli.program import app, quiet_loading
 
 if TYPE_CHECKING:
-    from sembridge.cli.demo.walk import Demonstration
+    from sembridge.cli.demo.walk import Demonstration, Found
 
 
 @app.command(
@@ -38,7 +41,11 @@ def demo(
     from sembridge.cli.demo.walk import LANGUAGES
 
     if language not in (*LANGUAGES, "all"):
-        raise typer.BadParameter(f"{language!r} is none of {', '.join(LANGUAGES)}, all", param_hint="--language")
+        raise typer.BadParameter(
+            f"{language!r} is none of {', '.join(LANGUAGES)}, all: of these a tokenizer, a bridge and questions are "
+            "bundled. Moving to another language takes those of your own; docs/bring-your-language.md shows how.",
+            param_hint="--language",
+        )
     if serve:
         _serve(language, out, port)
         return
@@ -71,6 +78,7 @@ def _show(languages: list[str], out: Path) -> None:
         _print_demonstration(demonstrations[-1], LANGUAGES[code])
     if len(demonstrations) > 1:
         _print_comparison(demonstrations)
+    _print_next_steps(demonstrations[-1])
 
 
 def _print_demonstration(shown: "Demonstration", name: str) -> None:
@@ -83,25 +91,64 @@ def _print_demonstration(shown: "Demonstration", name: str) -> None:
         [(token.text, sources_text(token.parts)) for token in shown.tokens],
         title="\nTen words of the FAQ that the bridge is surest of (report.json lists the least certain)",
     )
-    console.print("\nThree questions", style="bold")
-    for answer in shown.answers:
-        console.print(f"{answer.question}\n  {'right' if answer.correct else 'wrong'}: {answer.title[:100]}")
-        terms = ", ".join(f"{s.token.text} ({sources_text(s.token.parts, most=2)})" for s in answer.shared)
-        console.print(f"  shared: {terms}")
+    _print_questions(shown)
     _print_evaluations(shown)
-    console.print(f"\nWritten to {shown.folder}: a stock SparseEncoder, report.json, alignment.safetensors, README.md")
-    console.print(f"Ask it more: sembridge explain {shown.folder} {shown.tokens[0].text if shown.tokens else 'TEXT'}\n")
+    console.print(
+        f"\nWritten to {shown.folder}: a stock SparseEncoder, report.json, alignment.safetensors, README.md\n"
+    )
+
+
+def _print_questions(shown: "Demonstration") -> None:
+    n_questions = next(iter(shown.evaluations.values())).n_queries
+    console.print(
+        f"\nQuestions, chosen to show both sides: of {n_questions:,} the encoder alone answers {shown.n_ours:,} right, "
+        f"BM25 alone {shown.n_bm25:,}",
+        style="bold",
+    )
+    for question in shown.questions:
+        console.print(f"\n{question.text}\n  in English: {question.english}")
+        console.print(f"  {_answer_text('SemBridge', question.ours)}")
+        terms = ", ".join(f"{s.token.text} ({sources_text(s.token.parts, most=2)})" for s in question.shared)
+        console.print(f"  the words that made it: {terms}")
+        console.print(f"  {_answer_text('BM25', question.bm25)}")
+        if not (question.ours.right or question.bm25.right):
+            console.print(f"  {_answer_text('the right one', question.wanted)}")
+
+
+def _answer_text(who: str, found: "Found") -> str:
+    verdict = "right" if found.right else "wrong"
+    return f"{who}, {verdict}: {found.title}" + (f" ({found.english})" if found.english else "")
 
 
 def _print_evaluations(shown: "Demonstration") -> None:
+    from sembridge.cli.demo.walk import MEASURE, headline
+
     first = next(iter(shown.evaluations.values()))
-    measure = next(iter(first.measures))
     rows = [
-        (name, f"{e.measures[measure]:.3f}", "" if e.document_active_dims is None else f"{e.document_active_dims:.0f}")
+        (name, f"{e.measures[MEASURE]:.3f}", "" if e.document_active_dims is None else f"{e.document_active_dims:.0f}")
         for name, e in shown.evaluations.items()
     ]
-    title = f"\nSearching {first.n_documents} entries with {first.n_queries} queries"
-    print_table(("", measure, "active dims a document"), rows, title=title)
+    title = f"\nSearching {first.n_documents} entries with {first.n_queries} questions"
+    print_table(("", MEASURE, "active dims a document"), rows, title=title)
+    console.print(headline(shown.evaluations))
+
+
+def _print_next_steps(shown: "Demonstration") -> None:
+    """What to type next; first of all how the command gets on the path, where it is not."""
+    console.print("To go on", style="bold")
+    if shutil.which("sembridge") is None:
+        console.print(f"  {activation(Path(sys.prefix))}")
+    word = shown.tokens[0].text if shown.tokens else "TEXT"
+    console.print(f"  sembridge explain {shown.folder} {word}")
+    console.print(f"  sembridge index {shown.folder} mini/faq-{shown.language} --out demo-index")
+    console.print(f'  sembridge search demo-index "{shown.questions[0].text}" --explain')
+
+
+def activation(prefix: Path) -> str:
+    """The line that puts an environment's commands on the path, seen from here."""
+    here = Path.cwd()
+    near = prefix.relative_to(here) if prefix.is_relative_to(here) else prefix
+    return f"{near}\\Scripts\\activate" if os.name == "nt" else f"source {near}/bin/activate"
 
 
 def _print_comparison(demonstrations: "Sequence[Demonstration]") -> None:

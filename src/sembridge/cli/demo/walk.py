@@ -1,9 +1,11 @@
 """The main job on the bundled models: transfer, look at it, search with it, and compare it with what else there is."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sembridge.encoders.loading import load_bridge, load_encoder, load_tokenizer, read_model_card
 from sembridge.language_transfer.assembly import transfer
@@ -11,36 +13,61 @@ from sembridge.language_transfer.explanation import Explainer, SharedDimension, 
 from sembridge.language_transfer.folder import LanguageTransfer, Origin
 from sembridge.language_transfer.initialization.rows import RowKind
 from sembridge.language_transfer.recipe import TransferRecipe
+from sembridge.retrieval.corpus import stream_corpus
 from sembridge.retrieval.data import RetrievalData
-from sembridge.retrieval.evaluation import Evaluation, evaluate, evaluate_bm25
+from sembridge.retrieval.evaluation import Evaluation, evaluate, evaluate_bm25, evaluate_run
+from sembridge.retrieval.lexical_overlap import lexical_overlap
+from sembridge.retrieval.runs import hybrid, ranked
+from sembridge.retrieval.significance import compare
 from sembridge.retrieval.sources import load_retrieval_data
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
 
 LANGUAGES = {"ar": "Arabic", "zh": "Chinese", "hi": "Hindi", "ko": "Korean", "ru": "Russian"}
 SOURCE, BRIDGE = "mini/splade-en", "mini/bridge"
-# Each has a wording of its own in every language; the first hardly repeats a word of its answer.
-QUESTIONS = ("travel-03-b", "health-03-a", "devices-04-a")
 MEASURE = "nDCG@10"
+OURS, FUSED, BM25 = "SemBridge, zero-shot", "SemBridge fused with BM25", "BM25 over the same tokens"
+ENGLISH, RANDOM = "untouched English encoder", "random initialisation"
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A question with the best document, the dimensions both have, and whether it is the right document."""
+class Found:
+    """What a system answers a question with, in both languages."""
 
-    question: str
     title: str
-    correct: bool
+    english: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with the answers of both systems, the right one, and the dimensions that made the encoder's answer."""
+
+    text: str
+    english: str
+    ours: Found
+    bm25: Found
+    wanted: Found
     shared: list[SharedDimension]
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """All that the demo shows of one language."""
+    """All that the demo shows of one language.
+
+    Attributes:
+        n_ours, n_bm25: questions that one of both answers right and the other does not.
+    """
 
     language: str
     folder: Path
     result: LanguageTransfer
     tokens: list[TokenExplanation]
-    answers: list[Answer]
+    questions: list[Question]
+    n_ours: int
+    n_bm25: int
     evaluations: dict[str, Evaluation]
 
 
@@ -51,27 +78,90 @@ def demonstrate(language: str, out: Path, *, progress: bool = False) -> Demonstr
     origin = Origin(SOURCE, f"mini/tokenizer-{language}", BRIDGE, language, read_model_card(SOURCE).license)
     result = transfer(source, tokenizer, load_bridge(BRIDGE), origin=origin, progress=progress)
     random = transfer(source, tokenizer, None, recipe=TransferRecipe.build({"method": "random"}))
+    ours, bm25 = _evaluated(result.encoder, data), evaluate_bm25(data, tokenizer, measures=[MEASURE])
     evaluations = {
-        "SemBridge, zero-shot": evaluate(result.encoder, data, measures=[MEASURE], encode_with="fast"),
-        "untouched English encoder": evaluate(source, data, measures=[MEASURE], encode_with="fast"),
-        "random initialisation": evaluate(random.encoder, data, measures=[MEASURE], encode_with="fast"),
-        "BM25 over the same tokens": evaluate_bm25(data, tokenizer, measures=[MEASURE]),
+        OURS: ours,
+        FUSED: evaluate_run(hybrid([bm25.run, ours.run]), data, measures=[MEASURE]),
+        BM25: bm25,
+        ENGLISH: _evaluated(source, data),
+        RANDOM: _evaluated(random.encoder, data),
     }
     folder = result.save(out / f"splade-{language}", overwrite=True)
     explainer = Explainer(result.encoder, result.alignment)
-    answers = list(_answers(explainer, data, evaluations["SemBridge, zero-shot"]))
-    return Demonstration(language, folder, result, _surest_words(explainer, data), answers, evaluations)
+    outcomes = questions_by_outcome(data, ours, bm25)
+    return Demonstration(
+        language, folder, result, _surest_words(explainer, data),
+        [_question(query_id, data, explainer, ours, bm25) for query_id in telling(outcomes)],
+        len(outcomes[True, False]), len(outcomes[False, True]), evaluations,
+    )  # fmt: skip
 
 
-def _answers(explainer: Explainer, data: RetrievalData, evaluation: Evaluation) -> Iterator[Answer]:
-    for query_id in QUESTIONS:
-        scores = evaluation.run.get(query_id, {})
-        best = min(scores, key=lambda document_id: (-scores[document_id], document_id), default=None)
-        if best is not None:
-            query, document = data.queries[query_id], data.corpus[best]
-            yield Answer(
-                query, document, data.qrels[query_id].get(best, 0) > 0, explainer.match(query, document, top=4)
-            )
+def _evaluated(encoder: "SparseEncoder", data: RetrievalData) -> Evaluation:
+    return evaluate(encoder, data, measures=[MEASURE], encode_with="fast")
+
+
+Outcomes = Mapping[tuple[bool, bool], list[str]]
+"""(Is the encoder's first answer right, is BM25's?) -> ids of questions."""
+
+
+def questions_by_outcome(data: RetrievalData, ours: Evaluation, bm25: Evaluation) -> Outcomes:
+    """All questions by who answers them right; those that share fewest words with their answer come first."""
+    outcomes: dict[tuple[bool, bool], list[str]] = {(a, b): [] for a in (True, False) for b in (True, False)}
+    overlap = lexical_overlap(data)
+    for query_id in sorted(overlap, key=lambda query_id: (overlap[query_id], query_id)):
+        right = [data.qrels[query_id].get(_first(each, query_id), 0) > 0 for each in (ours, bm25)]
+        outcomes[right[0], right[1]].append(query_id)
+    return outcomes
+
+
+def telling(outcomes: Outcomes) -> list[str]:
+    """A question that only the encoder answers right, one that both do, and one that it gets wrong, where there are."""
+    wrong = outcomes[False, True] or outcomes[False, False]
+    return [query_id for its in (outcomes[True, False], outcomes[True, True], wrong) for query_id in its[:1]]
+
+
+def _first(evaluation: Evaluation, query_id: str) -> str:
+    """The best document; an empty name where nothing was found."""
+    return next(iter(ranked(evaluation.run.get(query_id, {}))), "")
+
+
+def _question(query_id: str, data: RetrievalData, explainer: Explainer, ours: Evaluation, bm25: Evaluation) -> Question:
+    judged, text = data.qrels[query_id], data.queries[query_id]
+    titles, english = _titles(data.language or ""), _titles("en")
+
+    def found(document_id: str) -> Found:
+        return Found(titles.get(document_id, "nothing"), english.get(document_id, ""), judged.get(document_id, 0) > 0)
+
+    first = _first(ours, query_id)
+    return Question(
+        text, load_retrieval_data("mini/faq-en").queries[query_id], found(first), found(_first(bm25, query_id)),
+        found(max(judged, key=judged.__getitem__)), explainer.match(text, data.corpus[first], top=4) if first else [],
+    )  # fmt: skip
+
+
+@cache
+def _titles(language: str) -> dict[str, str]:
+    return {document.id: document.title for document in stream_corpus(f"mini/faq-{language}")}
+
+
+def headline(evaluations: Mapping[str, Evaluation]) -> str:
+    """What the table says in a sentence, as far as a paired test allows: it is made of the figures, not written."""
+    english, bm25, fused = (
+        _relation(evaluations[system], evaluations[baseline])
+        for system, baseline in ((OURS, ENGLISH), (OURS, BM25), (FUSED, BM25))
+    )
+    return (
+        f"Without any training the encoder is {english.format('the English one it was made of')} and "
+        f"{bm25.format('BM25')}; fused with BM25 it is {fused.format('BM25')}."
+    )
+
+
+def _relation(system: Evaluation, baseline: Evaluation) -> str:
+    found = compare(baseline.per_query, system.per_query)[MEASURE]
+    figures = f"({found.system_mean:.3f} to {found.baseline_mean:.3f})"
+    if found.p_permutation >= SIGNIFICANT:
+        return f"not told apart from {{}} {figures}"
+    return f"{'ahead of' if found.difference > 0 else 'behind'} {{}} {figures}"
 
 
 def _surest_words(explainer: Explainer, data: RetrievalData, *, count: int = 10) -> list[TokenExplanation]:
