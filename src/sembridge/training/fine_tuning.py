@@ -39,6 +39,7 @@ from sembridge.retrieval.runs import exact_search
 from sembridge.training.data import TrainingData
 from sembridge.training.head import plain_attention, without_logits
 from sembridge.training.recipe import TrainRecipe
+from sembridge.training.resumption import TrainingRun
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder, SparseEncoderTrainer
@@ -104,7 +105,8 @@ def train(
         report_to: trackers that are installed, by their names in transformers; TensorBoard's files are in `OUT.runs`.
 
     Raises:
-        SembridgeError: the encoder is none that can be trained, a package is missing, or the data does not fit.
+        SembridgeError: the encoder is none that can be trained, a package is missing, the data does not fit, or the
+            checkpoints to go on from are those of other data, settings, encoder or teacher.
         TrainingCollapse: a guard stopped the training; the last good checkpoint is kept.
     """
     recipe, out = recipe or TrainRecipe(), Path(out)
@@ -116,6 +118,12 @@ def train(
         raise SembridgeError(
             "Distillation needs the bridge as a teacher; give --bridge, e.g. intfloat/multilingual-e5-small."
         )
+    run = TrainingRun.of(
+        encoder, data, recipe, start=_start_name(encoder, start_folder), dev=dev,
+        teacher=bridge if recipe.distill == "bridge" else None,
+    )  # fmt: skip
+    if resume:
+        run.check_continues(checkpoints)
     if recipe.hard_negatives != "none":
         data = mine_hard_negatives(encoder, data, recipe, progress=progress)
     if len(data) < recipe.batch_size:
@@ -130,6 +138,8 @@ def train(
         resume=resume,
     )  # fmt: skip
     last = _last_checkpoint(checkpoints) if resume else None
+    if last is None and trainer.is_world_process_zero():
+        run.write(checkpoints)
     with (
         _memory_advice(recipe),
         _texts_cut(encoder, recipe.max_length),
@@ -144,6 +154,11 @@ def train(
         write_folder(out, write, overwrite=overwrite)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return training
+
+
+def _start_name(encoder: "SparseEncoder", folder: str | Path | None) -> str:
+    known = getattr(encoder.config, "_name_or_path", None)
+    return str(Path(folder).absolute()) if folder is not None else str(known or type(encoder).__name__)
 
 
 def _warn_of_loss(training: Training) -> None:

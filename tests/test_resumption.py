@@ -1,0 +1,112 @@
+"""A run goes on as the run it was: other data, settings, encoder or teacher are refused, each by its name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import WORDS, tiny_encoder, tiny_tokenizer
+from tiny_bridge import TinyBridge
+
+from sembridge.errors import SembridgeError
+from sembridge.retrieval.data import RetrievalData
+from sembridge.training.data import TrainingData, pairs_data
+from sembridge.training.recipe import TrainRecipe
+from sembridge.training.resumption import RUN_FILE, TrainingRun
+
+WORD_LIST = WORDS["en"][:12]
+RECIPE = TrainRecipe.build({"steps": 2, "batch_size": 4, "learning_rate": 1e-4, "bf16": "no", "eval_steps": 1})
+
+
+def pairs(name: str = "toy", ending: str = "home") -> TrainingData:
+    return pairs_data(name, WORD_LIST, [f"{word} {ending}" for word in WORD_LIST])
+
+
+def dev(text: str = "home") -> RetrievalData:
+    return RetrievalData("dev", None, {"d": text}, {"q": "tree"}, {"q": {"d": 1}})
+
+
+def run_of(**changes: Any) -> TrainingRun:
+    seed, data = changes.pop("seed", 0), changes.pop("data", pairs())
+    encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"), seed=seed)
+    settings = {"start": "source", "dev": dev(), "teacher": None, **changes}
+    return TrainingRun.of(encoder, data, settings.pop("recipe", RECIPE), **settings)
+
+
+def other_relevant() -> TrainingData:
+    data = pairs()
+    return replace(data, relevant={**data.relevant, WORD_LIST[0]: frozenset({"another"})})
+
+
+def other_negatives() -> TrainingData:
+    return replace(pairs(), negatives=[["night"]] * len(WORD_LIST))
+
+
+CHANGES: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("data of another name", {"data": pairs("b", "tree")}, ["data toy, now b"]),
+    ("data of the same name", {"data": pairs("toy", "tree")}, ["data toy, whose content differs"]),
+    ("other judgments", {"data": other_relevant()}, ["data toy, whose content differs"]),
+    ("other negatives", {"data": other_negatives()}, ["data toy, whose content differs"]),
+    ("weights", {"seed": 1}, ["encoder source, whose content differs"]),
+    ("dev data", {"dev": dev("school")}, ["dev dev, whose content differs"]),
+    ("no dev data", {"dev": None}, ["dev dev, now none"]),
+    ("a teacher", {"teacher": TinyBridge()}, ["teacher none, now"]),
+    (
+        "settings",
+        {"recipe": TrainRecipe.build({**RECIPE.settings(), "learning_rate": 1e-6, "max_length": 16})},
+        ["learning_rate 0.0001, now 1e-06", "max_length None, now 16"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), [case[1:] for case in CHANGES], ids=[case[0] for case in CHANGES])
+def test_another_run_is_refused_and_everything_that_differs_is_said(
+    tmp_path: Path, changes: dict[str, Any], told: list[str]
+) -> None:
+    run_of().write(tmp_path)
+    run_of().check_continues(tmp_path)
+    with pytest.raises(SembridgeError, match="holds another training: ") as refused:
+        run_of(**changes).check_continues(tmp_path)
+    assert all(part in str(refused.value) for part in told)
+    assert str(refused.value).count(";") == len(told) - 1
+    assert "start again without --resume" in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"encoder": 5, "data": 5, "dev": 5, "teacher": 5}'])
+def test_checkpoints_that_do_not_say_whose_they_are_are_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / RUN_FILE).write_text(content)
+    with pytest.raises(SembridgeError, match="does not say which training"):
+        run_of().check_continues(tmp_path)
+
+
+def test_a_training_is_resumed_as_itself_only(tmp_path: Path) -> None:
+    """Interrupted after its first checkpoint, refused with other data, and finished with its own."""
+    pytest.importorskip("datasets")
+    from sembridge.training.fine_tuning import has_checkpoint, train
+
+    class Stop(Exception):
+        pass
+
+    def stopping() -> Any:
+        """An encoder that is interrupted in the step after the first checkpoint."""
+        made = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
+
+        def look(*_: object) -> None:
+            if has_checkpoint(tmp_path / "out"):
+                raise Stop
+
+        made[1].register_forward_hook(look)
+        return made
+
+    long = TrainRecipe.build({**RECIPE.settings(), "steps": 4})
+    with pytest.raises(Stop):
+        train(stopping(), pairs(), tmp_path / "out", recipe=long)
+    fresh = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
+    with pytest.raises(SembridgeError, match="data toy, whose content differs"):
+        train(fresh, pairs(ending="tree"), tmp_path / "out", recipe=long, resume=True)
+    assert train(fresh, pairs(), tmp_path / "out", recipe=long, resume=True).steps == 4
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["data"] == "toy"
