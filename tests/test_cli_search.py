@@ -278,6 +278,19 @@ def test_a_corpus_that_changed_since_the_interruption_is_refused(
     assert index_corpus(encoder, corpus, out, name="ko", recipe=recipe, overwrite=True).n_added == 30
 
 
+def test_an_interrupted_build_goes_on_with_the_same_way_of_encoding_only(
+    encoder: SparseEncoder, corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "index"
+    recipe = IndexRecipe.build({"engine": "exact", "bulk_size": 10})
+    with pytest.raises(Stopped):
+        index_corpus(encoder, corpus, out, name="ko", recipe=recipe, on_progress=stop_after(20))
+    other = IndexRecipe.build({"engine": "exact", "bulk_size": 10, "encode_with": "fast-bf16"})
+    with pytest.raises(SembridgeError, match=r"has 20 documents encoded with stock, .* with fast-bf16; leave"):
+        index_corpus(encoder, corpus, out, name="ko", recipe=other)
+    assert index_corpus(encoder, corpus, out, name="ko", recipe=recipe).n_continued == 20
+
+
 def test_an_interrupted_addition_leaves_an_index_that_answers_and_goes_on(
     encoder: SparseEncoder, corpus: Path, tmp_path: Path
 ) -> None:

@@ -189,6 +189,14 @@ def test_another_encoder_settings_or_corpus_are_refused(
         encode_shards(encoder, corpus, plain, name="tiny", recipe=EncodeRecipe(shard_size=4))
     with pytest.raises(SembridgeError, match="shards of another corpus"):
         encode_shards(encoder, longer, plain, name="tiny", recipe=RECIPE)
+    same_size = tmp_path / "other.jsonl"
+    same_size.write_bytes(corpus.read_bytes().replace(text_of(0).encode(), text_of(0)[::-1].encode(), 1))
+    assert same_size.stat().st_size == corpus.stat().st_size
+    with pytest.raises(SembridgeError, match=r"shards of another corpus .*SHA-256"):
+        encode_shards(encoder, same_size, plain, name="tiny", recipe=RECIPE)
+    moved = tmp_path / "moved.jsonl"
+    moved.write_bytes(corpus.read_bytes())
+    assert encode_shards(encoder, moved, plain, name="tiny", recipe=RECIPE).n_encoded == 0
     with pytest.raises(SembridgeError, match="was begun as 1/1 to 1/1, now 1/2"):
         encode_shards(encoder, corpus, plain, name="tiny", recipe=RECIPE, share=Share(1, 2))
     assert files_of(plain) == before

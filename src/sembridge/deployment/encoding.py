@@ -26,9 +26,11 @@ from typing import TYPE_CHECKING, Any
 
 from sembridge.deployment.encode_recipe import EncodeRecipe
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
+from sembridge.encoders.names import lasting_name
 from sembridge.encoders.vectors import TextEncoder
 from sembridge.errors import MissingExtraError, SembridgeError
 from sembridge.files.atomic import write_failure, write_file
+from sembridge.files.digests import file_digest
 from sembridge.retrieval.corpus import Document, corpus_file, stream_corpus
 
 if TYPE_CHECKING:
@@ -115,11 +117,12 @@ def _manifest(encoder: "SparseEncoder", name: str, file: Path, recipe: EncodeRec
             "it with the torch backend."
         )
     return Manifest(
-        encoder=name,
+        encoder=lasting_name(name),
         fingerprint=fingerprint,
         n_dims=_text_encoder(encoder, recipe)(["a"]).shape[1],  # a loaded SpladePooling does not know it before
         corpus=file.name,
         corpus_bytes=file.stat().st_size,
+        corpus_sha256=file_digest(file),
         settings=recipe.settings(),
     )
 
@@ -138,7 +141,7 @@ def _begin(folder: Path, manifest: Manifest) -> None:
     held = read_manifest(folder)
     for label, old, new in [
         ("encoder", (held.fingerprint, held.n_dims), (manifest.fingerprint, manifest.n_dims)),
-        ("corpus", (held.corpus, held.corpus_bytes), (manifest.corpus, manifest.corpus_bytes)),
+        ("corpus", _corpus_facts(held), _corpus_facts(manifest)),
         ("settings", held.settings, manifest.settings),
     ]:
         if old != new:
@@ -146,6 +149,11 @@ def _begin(folder: Path, manifest: Manifest) -> None:
                 f"{folder} holds shards of another {label} ({one_line(old)}, now {one_line(new)}); give the same "
                 "one to go on, or another --out."
             )
+
+
+def _corpus_facts(manifest: Manifest) -> tuple[str, ...]:
+    """What tells a corpus from another: its content, wherever the file lies and whatever it is called."""
+    return (f"{manifest.corpus_bytes:,} bytes", f"SHA-256 {manifest.corpus_sha256[:12]}")
 
 
 def _encode_missing(

@@ -42,7 +42,7 @@ class Job:
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-_FORMAT = 1
+_FORMAT = 2
 _JOURNAL = re.compile(r"shards-(\d+)-of-(\d+)\.jsonl")
 _SCHEMA_NOTE = b"sembridge"  # key of the metadata in every Parquet file
 
@@ -82,11 +82,12 @@ class Manifest:
     """What every shard of a folder has in common.
 
     Attributes:
-        encoder: the name it was loaded by.
+        encoder: the name it was loaded by; of a folder its absolute path.
         fingerprint: changes whenever its vectors would.
         n_dims: of every vector.
         corpus: name of the corpus file.
         corpus_bytes: its size.
+        corpus_sha256: of the file.
         settings: of the `EncodeRecipe`.
         format: of the folder.
     """
@@ -96,6 +97,7 @@ class Manifest:
     n_dims: int
     corpus: str
     corpus_bytes: int
+    corpus_sha256: str
     settings: dict[str, Any]
     format: int = _FORMAT
 

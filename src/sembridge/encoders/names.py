@@ -83,6 +83,14 @@ def resolve(
     return _snapshot(text, revision, _patterns(trust_remote_code, weights), allow_pickle=allow_pickle and weights)
 
 
+def lasting_name(name: str | Path) -> str:
+    """The name as a file keeps it: a folder or file that lies here by its absolute path, so that it means the same
+    from any directory; mini/NAME and hub ids as they are."""
+    text = str(name)
+    path = Path(text).expanduser()
+    return text if text.startswith("mini/") or not path.exists() else str(path.resolve())
+
+
 def _looks_like_path(text: str) -> bool:
     return text.startswith((".", "/", "~")) or text.endswith("/") or "\\" in text or text.count("/") > 1
 

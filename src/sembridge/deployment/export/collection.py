@@ -49,6 +49,7 @@ class Collection:
 
     Attributes:
         encoder: its name, for the manifest.
+        fingerprint: changes whenever its vectors would; None where it is not known.
         tokens: raw token of every dimension, "" where there is none.
         documents: read once.
         queries: read once; may be empty.
@@ -58,6 +59,7 @@ class Collection:
     tokens: tuple[str, ...]
     documents: Iterable[VectorBlock]
     queries: Iterable[VectorBlock] = ()
+    fingerprint: str | None = None
 
 
 @dataclass
@@ -148,6 +150,7 @@ def encoded_collection(
         tokens=tokens,
         documents=_encoded(encode, documents, "Encoding documents" if progress else None),
         queries=_encoded(encode_query, (queries or {}).items(), None),
+        fingerprint=sparse_encoder_fingerprint(encoder),
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sembridge.deployment.export.collection import encoder_tokens
 from sembridge.deployment.export.manifest import Manifest, write_export
 from sembridge.encoders.anatomy import check_source_encoder
+from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.idf import idf_weights
 from sembridge.errors import SembridgeError
 
@@ -51,7 +52,12 @@ def export_idf(
         )
 
     def fill(folder: Path) -> Manifest:
-        facts: Manifest = {"format": "idf", "encoder": name, "n_dims": len(tokens)}
+        facts: Manifest = {
+            "format": "idf",
+            "encoder": name,
+            "encoder_fingerprint": sparse_encoder_fingerprint(encoder),
+            "n_dims": len(tokens),
+        }
         if documents is None:
             weights = {token: weight for token, weight in zip(tokens, static or (), strict=True) if token}
             facts["weights"] = "of the encoder's query side"

@@ -52,6 +52,7 @@ def export_lucene(
         return {
             "format": "lucene",
             "encoder": collection.encoder,
+            "encoder_fingerprint": collection.fingerprint,
             "n_dims": len(keys),
             "scale": scale,
             "n_documents": documents.texts,

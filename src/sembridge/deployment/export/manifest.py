@@ -1,15 +1,17 @@
 """The folder of an export, with the manifest and the README that every export has."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from sembridge.encoders.names import lasting_name
 from sembridge.files.atomic import write_folder
+from sembridge.files.digests import file_digest
 
 Manifest = dict[str, object]
-"""What `manifest.json` says: format, encoder, settings, counts, and every file's size and checksum."""
+"""What `manifest.json` says: format, encoder (a folder by its absolute path, and the fingerprint of what lay there),
+settings, counts, and every file's size and checksum."""
 
 
 def write_export(
@@ -25,9 +27,11 @@ def write_export(
     def write(folder: Path) -> None:
         manifest.update(fill(folder), sembridge=version("sembridge"))
         manifest["files"] = {str(path.relative_to(folder)): _file_facts(path) for path in _files(folder)}
+        given = manifest["encoder"]
+        manifest["encoder"] = lasting_name(str(given))
         text = json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False)
         (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
-        (folder / "README.md").write_text(readme(manifest), encoding="utf-8")
+        (folder / "README.md").write_text(readme({**manifest, "encoder": given}), encoding="utf-8")
 
     write_folder(out, write, overwrite=overwrite)
     return manifest
@@ -38,6 +42,4 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _file_facts(path: Path) -> Manifest:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
+    return {"bytes": path.stat().st_size, "sha256": file_digest(path)}

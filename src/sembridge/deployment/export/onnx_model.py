@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sembridge.deployment.export.manifest import Manifest, write_export
 from sembridge.encoders.anatomy import SpladeRoute, read_anatomy
 from sembridge.encoders.fast_head import prompt_of
+from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.loading import read_model_card
 from sembridge.encoders.model_card import licence_line, with_front_matter
 from sembridge.encoders.names import mini_folder, mini_names
@@ -76,6 +77,7 @@ def export_onnx(
         return {
             "format": "onnx",
             "encoder": name,
+            "encoder_fingerprint": sparse_encoder_fingerprint(encoder),
             "license": card.license,
             "license_name": card.license_name,
             "license_link": card.license_link,

@@ -53,6 +53,7 @@ def export_pisa(
         return {
             "format": "pisa",
             "encoder": collection.encoder,
+            "encoder_fingerprint": collection.fingerprint,
             "n_dims": len(keys),
             "scale": scale,
             "n_documents": counts.texts,

@@ -34,6 +34,7 @@ def export_seismic(collection: Collection, out: Path, *, overwrite: bool = False
         return {
             "format": "seismic",
             "encoder": collection.encoder,
+            "encoder_fingerprint": collection.fingerprint,
             "n_dims": len(keys),
             "index_class": "SeismicIndex" if len(keys) <= LARGEST_VOCABULARY else "SeismicIndexLV",
             "n_documents": documents.texts,

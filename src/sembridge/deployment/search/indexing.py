@@ -22,6 +22,7 @@ from sembridge.deployment.search.pruning import prune
 from sembridge.deployment.shards import MANIFEST as SHARD_MANIFEST
 from sembridge.deployment.shards import read_manifest as read_shard_manifest
 from sembridge.deployment.shards import read_shards
+from sembridge.encoders.names import lasting_name
 from sembridge.encoders.vectors import encode_corpus
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import acquired_lock, check_output_folder
@@ -122,9 +123,11 @@ def index_corpus(
     _check_place(folder, add=add)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
-        manifest = _prepared(folder, facts, recipe, str(corpus), add=add)
+        manifest = _prepared(folder, facts, recipe, lasting_name(corpus), add=add)
         engine = open_engine(recipe, folder, n_dims=facts.n_dims)
-        run = _Run(encoder, engine, folder, manifest, str(corpus), None if texts is None else str(texts), on_progress)
+        run = _Run(
+            encoder, engine, folder, manifest, lasting_name(corpus), None if texts is None else str(texts), on_progress
+        )
         try:
             n_continued = run.start()
             n_added, n_postings = run.add_all()
@@ -341,6 +344,12 @@ def _prepared(folder: Path, facts: EncoderFacts, recipe: IndexRecipe, source: st
         )
     # An addition that was interrupted and is not taken up again needs nothing: what came in came in whole.
     left = found.ready and found.unfinished is not None and found.unfinished.source != source
+    if not left and found.unfinished is not None and found.recipe.encode_with != recipe.encode_with:
+        raise SembridgeError(
+            f"Index {folder} has {found.unfinished.done:,} documents encoded with {found.recipe.encode_with}, and this "
+            f"run would encode the others with {recipe.encode_with}; leave --encode-with away to go on, or begin again "
+            "with --overwrite."
+        )
     return replace(found, recipe=recipe, unfinished=None if left else found.unfinished)
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from sembridge.deployment.index_recipe import IndexRecipe
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
+from sembridge.encoders.names import lasting_name
 from sembridge.encoders.vectors import encode_queries
 from sembridge.errors import SembridgeError
 
@@ -46,7 +47,7 @@ class EncoderFacts:
             )
         # What it gives, not what it says: some modules learn their width from their first text.
         n_dims = encode_queries(encoder, ["a"]).shape[1]
-        return cls(str(Path(name).resolve()) if Path(name).is_dir() else name, fingerprint, n_dims)
+        return cls(lasting_name(name), fingerprint, n_dims)
 
 
 @dataclass(frozen=True)
