@@ -112,13 +112,13 @@ class Stopped(Exception):
     """The machine goes away between two steps."""
 
 
-@pytest.mark.parametrize("step", ["_write_parquet", "_Journal.add", "_Journal.close"])
+@pytest.mark.parametrize("step", ["write_parquet", "Journal.add", "Journal.close"])
 @pytest.mark.parametrize("at_call", [0, 2])
 def test_a_run_that_stops_anywhere_is_continued_to_the_same_bytes(
     plain: Path, encoder: SparseEncoder, corpus: Path, tmp_path: Path, step: str, at_call: int
 ) -> None:
     folder = tmp_path / "stopped"
-    owner, name = (encoding._Journal, step.split(".")[1]) if "." in step else (encoding, step)
+    owner, name = (encoding.Journal, step.split(".")[1]) if "." in step else (encoding, step)
     real, calls = getattr(owner, name), iter(range(100))
 
     def stop(*arguments: object) -> None:
@@ -128,7 +128,7 @@ def test_a_run_that_stops_anywhere_is_continued_to_the_same_bytes(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, name, stop)
-        if step != "_Journal.close" or at_call == 0:
+        if step != "Journal.close" or at_call == 0:
             with pytest.raises(Stopped):
                 encode_shards(encoder, corpus, folder, name="tiny", recipe=RECIPE)
             with pytest.raises(SembridgeError, match="is not finished"):
@@ -213,7 +213,7 @@ def test_a_corpus_of_the_same_size_and_other_texts_is_refused(
 ) -> None:
     (plain / "shard-000004.parquet").unlink()
     corpus.write_text(corpus.read_text().replace("home", "emoh"), encoding="utf-8")
-    with pytest.raises(SembridgeError, match=r"shard-000000.parquet was made of other documents"):
+    with pytest.raises(SembridgeError, match="shards of another corpus"):
         encode_shards(encoder, corpus, plain, name="tiny", recipe=RECIPE)
 
 
@@ -234,7 +234,7 @@ def test_a_damaged_shard_is_refused_and_made_again_when_deleted(
 
 def test_a_second_process_is_refused_while_the_first_writes(plain: Path, encoder: SparseEncoder, corpus: Path) -> None:
     with (
-        encoding._Journal.open(plain, Share()),
+        encoding.Journal.open(plain, Share()),
         pytest.raises(SembridgeError, match="Another process is encoding shard 1/1"),
     ):
         encode_shards(encoder, corpus, plain, name="tiny", recipe=RECIPE)
@@ -257,14 +257,14 @@ def test_foreign_folders_are_refused(encoder: SparseEncoder, corpus: Path, tmp_p
 def test_a_full_disk_is_one_line_and_finished_shards_stay(
     encoder: SparseEncoder, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = encoding._write_parquet, iter(range(100))
+    real, calls = encoding.write_parquet, iter(range(100))
 
     def fill(*arguments: object) -> None:
         if next(calls) == 2:
             raise OSError(28, "No space left on device")
         real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(encoding, "_write_parquet", fill)
+    monkeypatch.setattr(encoding, "write_parquet", fill)
     with pytest.raises(SembridgeError, match=r"no space left on device; .* Finished shards stay"):
         encode_shards(encoder, corpus, tmp_path / "out", name="tiny", recipe=RECIPE)
     assert len(files_of(tmp_path / "out")) == 2
