@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tiny import (
     tiny_inference_free,
     tiny_tokenizer,
 )
+from tiny_bridge import text_vector
 
 from sembridge.encoders.vectors import encode_queries
 from sembridge.encoders.vocabulary import read_vocabulary
@@ -27,6 +29,7 @@ from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import Alignment
 from sembridge.language_transfer.initialization.rows import RowKind
 from sembridge.language_transfer.pivot import Pivot, in_source_vocabulary, pivot_encoder
+from sembridge.language_transfer.pivot_words import with_words, words_of
 from sembridge.language_transfer.sparse_matrix import SparseWeights
 
 pytestmark = pytest.mark.numerics
@@ -136,6 +139,33 @@ def test_static_queries_are_refused() -> None:
     alignment = alignment_of(source, torch.arange(len(source.tokenizer)))
     with pytest.raises(SembridgeError, match="static weights"):
         pivot_encoder(source, tiny_tokenizer("wordpiece"), alignment)
+
+
+def test_a_word_with_a_token_of_its_own_reads_as_its_english() -> None:
+    """The pieces of `schools` are school and ##s; whole, a word is what the bridge makes of it."""
+    tokenizer = tiny_tokenizer("wordpiece")
+    source = tiny_encoder("BertForMaskedLM", tokenizer)
+    alignment = alignment_of(source, torch.arange(len(tokenizer)))
+    meanings = {"schools": "river", "teachers": "Book"}
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        return np.stack([text_vector(meanings.get(text, text)) for text in texts])
+
+    longer, with_rows = with_words(source, tokenizer, alignment, ["schools", "home", "teachers"], embed)
+    pivot = pivot_encoder(source, longer, with_rows)
+    found = encode_queries(pivot, ["schools teachers home"])[:, : len(tokenizer)]
+    assert_same_vectors(*dense(found, encode_queries(source, ["river book home"])))
+    assert len(longer) == len(tokenizer) + 2  # home is a token already
+    assert tokenizer.tokenize("schools") == ["school", "##s"]
+    with_rows.weights.validate(allow_empty_rows=True)
+
+
+def test_words_of_a_text_are_those_between_spaces(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("학교는 학교는 Дом\n水が дом дом\n", encoding="utf-8")
+    assert words_of(tmp_path / "text.txt") == ["дом", "학교는"]
+    (tmp_path / "zh.txt").write_text("我们在学校\n", encoding="utf-8")
+    with pytest.raises(SembridgeError, match="no words between spaces"):
+        words_of(tmp_path / "zh.txt")
 
 
 def dense(*matrices: csr_array) -> list[torch.Tensor]:
