@@ -167,7 +167,7 @@ def test_a_bridge_has_a_row_and_is_fused_with_every_encoder(place: Path, tmp_pat
     assert systems["bridge"]["bytes_per_document"] == 4 * load_bridge(bridge).get_embedding_dimension()
     assert systems["bridge"]["queries_per_second"] > 0
     assert [c["system"] for c in report["comparisons"]] == ["first", "bridge", "hybrid-first", "hybrid-bridge-first"]
-    shown = evaluated(place, *arguments, "--baseline", "bridge").out
+    shown = evaluated(place, *arguments, "--baseline", "bridge", "--details").out
     assert "Against bridge" in shown
     assert "hybrid-bridge-first" in shown
     assert [row["system"] for row in document(place, *arguments, "--no-references")["data"][0]["systems"]] == ["first"]
@@ -198,7 +198,7 @@ def test_a_source_encoder_out_of_reach_is_left_out_with_a_line(place: Path, tmp_
 
 
 def test_table_names_the_data_and_says_everything(place: Path) -> None:
-    done = evaluated(place, place / "moved", "--data", place / "words" / "en")
+    done = evaluated(place, place / "moved", "--data", place / "words" / "en", "--details")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0].startswith("words/en: 12 queries, 40 documents ─")
@@ -207,8 +207,22 @@ def test_table_names_the_data_and_says_everything(place: Path) -> None:
     for row in ("moved", *REFERENCES, "english", "hybrid-moved", "dead"):
         assert row in firsts
     for part in ("nDCG@10", "R@100", "RR@10", "FLOPS", "a document", "a second", "Against bm25-tokens", "corrected",
-                 "Largest losses of moved over bm25-tokens, nDCG@10", "Health", "warned above"):  # fmt: skip
+                 "Largest losses of moved over bm25-tokens, nDCG@10", "Health", "warned above", "Verdict"):  # fmt: skip
         assert part in done.out
+
+
+def test_a_short_table_with_the_verdict_comes_first_and_the_rest_on_demand(place: Path) -> None:
+    done = evaluated(place, place / "moved", "--data", place / "words" / "en")
+    (report,) = document(place, place / "moved", "--data", place / "words" / "en")["data"]
+    (verdict,) = report["verdicts"]
+    assert " ".join(verdict["sentence"].split()) in " ".join(done.out.split())
+    assert [contest["baseline"] for contest in verdict["contests"]][1] == "english"
+    rows = ["moved", *REFERENCES, "english", "hybrid-moved"]
+    firsts = [line.split()[0] for line in done.out.splitlines() if line.strip()]
+    assert [name for name in firsts if name in rows] == rows
+    assert len(done.out.splitlines()) < 20
+    assert not any(part in done.out for part in ("postings", "Largest losses", "warned above"))
+    assert "--details" in done.out
 
 
 def test_csv_has_a_line_a_row_and_a_query(place: Path) -> None:
@@ -216,7 +230,7 @@ def test_csv_has_a_line_a_row_and_a_query(place: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(evaluated(place, *arguments).out)))
     assert [row["system"] for row in rows] == ["first", *REFERENCES, "hybrid-first"]
     assert {row["query_id"] for row in rows} == {""}
-    assert list(rows[0])[-7:] == [column.name for column in EvaluationRow.COLUMNS]
+    assert list(rows[0])[-len(EvaluationRow.COLUMNS) :] == [column.name for column in EvaluationRow.COLUMNS]
     assert rows[1]["flops"] == ""
     every = list(csv.DictReader(io.StringIO(evaluated(place, *arguments, "--per-query").out)))
     assert len(every) == 4 * 13
@@ -454,6 +468,11 @@ def test_card_keeps_the_measures_in_the_model_card_of_a_folder(place: Path, tmp_
         assert f"| {column.heading} |" in text
     assert (card.data.license, card.data.model_name) == ("mit", "학교")
     assert text.count("## Quality") == 1
+    assert "- **words/en**" not in text  # no row beside it, nothing to say
+    assert evaluated(place, *arguments[:-1]).code == 0
+    (report,) = document(place, *arguments[:-2])["data"]
+    said = report["verdicts"][0]["sentence"].removeprefix("first: ")
+    assert f"- **words/en**: by nDCG@10, {said}\n" in (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
     assert "Text." in text
 
 

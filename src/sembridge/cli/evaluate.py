@@ -22,10 +22,11 @@ from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K
 
 if TYPE_CHECKING:
     from sembridge.retrieval.columns import Column
-    from sembridge.retrieval.comparison import DataReport, SystemComparison, SystemRow
+    from sembridge.retrieval.comparison import DataReport, SystemComparison
     from sembridge.retrieval.data import RetrievalData
     from sembridge.retrieval.evaluation_plan import EnglishEncoder, EvaluationPlan
     from sembridge.retrieval.health import HealthCheck
+    from sembridge.retrieval.system_rows import SystemRow
 
 PIPE_WIDTH = 100  # of a file or pipe, which has none
 N_SHOWN_SHIFTS = 3
@@ -90,6 +91,10 @@ def evaluate(
     device: Device = "cpu",
     cache: Annotated[Path | None, typer.Option(help="Folder where encoded texts are kept.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Encode anew, keep nothing.")] = False,
+    details: Annotated[
+        bool,
+        typer.Option("--details", help="Print all costs, tests, the queries behind them and the health check."),
+    ] = False,
     output_format: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.TABLE,
     as_json: Json = False,
     per_query: Annotated[bool, typer.Option("--per-query", help="Values per query, in json and csv.")] = False,
@@ -163,7 +168,7 @@ def evaluate(
             csv.writer(sys.stdout, lineterminator="\n").writerows(_csv_rows(reports, per_query=per_query))
         case Format.TABLE:
             for report in reports:
-                _print_report(report, source)
+                _print_report(report, source, details=details)
             if len(reports) > 1:
                 _print_overview(reports)
 
@@ -185,7 +190,8 @@ def _write_cards(plan: "EvaluationPlan", data_sets: "Sequence[RetrievalData]", r
             for column in row.evaluation.columns(speeds=False)
             if (value := column.of(row.evaluation)) is not None
         ]
-        write_file(path, [with_scores(path.read_text(encoding="utf-8") if path.is_file() else "", scores)])
+        said = {r.data: f"by {v.measure}, {v.text}" for r in reports for v in r.verdicts if v.encoder == name}
+        write_file(path, [with_scores(path.read_text(encoding="utf-8") if path.is_file() else "", scores, said)])
 
 
 def _document(
@@ -220,20 +226,37 @@ def _csv_rows(reports: "Sequence[DataReport]", *, per_query: bool) -> Iterator[l
                 yield [*labels, query_id, *values, *([None] * len(figures))]
 
 
-def _print_report(report: "DataReport", source: "EnglishEncoder") -> None:
+def _print_report(report: "DataReport", source: "EnglishEncoder", *, details: bool) -> None:
     title = f"{report.data}: {_count(report.n_queries, 'query', 'queries')}, "
     _page().rule(Text(title + _count(report.n_documents, "document", "documents"), style="bold"), align="left")
-    _print_rows(report)
-    _print_legend(report, source)
-    if report.comparisons:
-        _print_comparisons(report)
-    _print_health([row for row in report.rows if row.kind == "encoder"])
+    _print_rows(report, details=details)
+    encoders = [row for row in report.rows if row.kind == "encoder"]
+    if details:
+        _print_legend(report, source)
+        if report.comparisons:
+            _print_comparisons(report)
+        _print_health(encoders)
+    else:
+        _print_warned(encoders)
+    _print_verdicts(report)
+    if not details:
+        _say("More with --details: costs, tests, the queries behind them, the health check.")
     console.print()
 
 
-def _print_rows(report: "DataReport") -> None:
+def _print_verdicts(report: "DataReport") -> None:
+    """The last words: what a reader who has to decide takes away."""
+    if not report.verdicts:
+        return
+    console.print(f"\nVerdict, by {report.verdicts[0].measure}", style="bold")
+    for verdict in report.verdicts:
+        _say(verdict.sentence)
+    _say("p: paired permutation tests over the queries, corrected by Holm over all verdicts.")
+
+
+def _print_rows(report: "DataReport", *, details: bool) -> None:
     # Bytes a document say what postings say, of dense vectors, too; both do not fit into a line.
-    columns = [column for column in report.rows[0].evaluation.columns() if column.name != "postings"]
+    columns = [c for c in report.rows[0].evaluation.columns() if (details and c.name != "postings") or c.in_brief]
     best = {column: best_of(column, [row.evaluation for row in report.rows]) for column in columns}
     rows: list[list[str | Text]] = []
     for row in report.rows:
@@ -295,11 +318,23 @@ def _print_health(encoders: "Sequence[SystemRow]") -> None:
         values = [Text(_health_text(check), style="bold red" if check.warning else "") for check in checks]
         rows.append([checks[0].name, *values, _check_value(checks[0].name, checks[0].limit)])
     _print_aligned(["", *reports, "warned above"], rows)
-    for name, report in reports.items():
-        for warning in report.warnings:
-            _say(f"{name}: {warning}")
-        if not report.warnings:
-            _say(f"{name}: no warning.")
+    _print_warnings(encoders)
+    for name in (name for name, report in reports.items() if not report.warnings):
+        _say(f"{name}: no warning.")
+
+
+def _print_warned(encoders: "Sequence[SystemRow]") -> None:
+    """A line for an encoder that is not healthy: by what."""
+    for row in encoders:
+        checks = row.evaluation.health.checks if row.evaluation.health else ()
+        if warned := [check.name for check in checks if check.warning]:
+            _say(f"{row.name}: the health check warns of {', '.join(warned)}.")
+
+
+def _print_warnings(encoders: "Sequence[SystemRow]") -> None:
+    for row in encoders:
+        for warning in row.evaluation.health.warnings if row.evaluation.health else ():
+            _say(f"{row.name}: {warning}")
 
 
 def _print_overview(reports: "Sequence[DataReport]") -> None:

@@ -104,15 +104,28 @@ Settings in `train_recipe.yaml`, the curve of losses and dev measures in `curve.
     return with_scores(_without_scores(trained), scores)
 
 
-def with_scores(card: str, scores: Sequence[Score]) -> str:
-    """The card with measures in the front matter and in the section Quality; those of before stay where not new."""
+def with_scores(card: str, scores: Sequence[Score], verdicts: Mapping[str, str] | None = None) -> str:
+    """The card with measures in the front matter and in the section Quality; those of before stay where not new.
+
+    Args:
+        verdicts: data set -> what was said of the model there, a sentence.
+    """
     if not scores:
         return card
     data, body = _parsed(card)
     results = {_key(result): result for result in (*(data.eval_results or ()), *map(_result, scores))}
     data.eval_results = list(results.values())
     data.model_name = data.model_name or _title(body)
-    return with_front_matter(data, _SCORES.sub("", body).rstrip() + "\n\n" + _quality(data.eval_results))
+    measured_again = {score.data: None for score in scores}
+    before = {name: said for name, said in _said(body).items() if name not in measured_again}
+    section = _quality(data.eval_results, before | dict(verdicts or {}))
+    return with_front_matter(data, _SCORES.sub("", body).rstrip() + "\n\n" + section)
+
+
+def _said(body: str) -> dict[str, str]:
+    """Data set -> verdict in the section Quality."""
+    section = _SCORES.search(body)
+    return dict(re.findall(r"^- \*\*(.+?)\*\*: (.+)$", section[0], re.MULTILINE)) if section else {}
 
 
 def _without_scores(card: str) -> str:
@@ -166,15 +179,16 @@ def _key(result: EvalResult) -> tuple[str, ...]:
     return (result.dataset_name, str(result.dataset_split), result.metric_type)
 
 
-def _quality(results: Sequence[EvalResult]) -> str:
+def _quality(results: Sequence[EvalResult], verdicts: Mapping[str, str]) -> str:
     rows = "\n".join(
         f"| {result.dataset_name} | {result.dataset_split or ''} | {result.metric_name or result.metric_type} "
         f"| {_value_text(result.metric_value)} |"
         for result in results
     )
+    said = "".join(f"- **{name}**: {text}\n" for name, text in verdicts.items()) + ("\n" if verdicts else "")
     return f"""## Quality
 
-| data | split | measure | value |
+{said}| data | split | measure | value |
 |---|---|---|---:|
 {rows}
 """

@@ -20,10 +20,9 @@ from sembridge.experiments.results import (
 )
 from sembridge.experiments.table_formats import Cell, Group, Number, Table
 from sembridge.retrieval.columns import COST_COLUMNS, Column, figure_column
-from sembridge.retrieval.significance import compare_all
+from sembridge.retrieval.significance import SIGNIFICANT, compare_all
 
 SYSTEMS_TESTED = ("sembridge-default", "sembridge-paper")
-SIGNIFICANT = 0.05
 Value = Callable[[ResultRow], float | None]
 Mark = Literal["ahead", "behind"]
 

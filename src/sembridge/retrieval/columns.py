@@ -66,9 +66,7 @@ class EvaluationRow:
     query_active_dims: float | None = _figure("query dims", "active dims of queries", decimals=1, in_brief=False)
     document_active_dims: float | None = _figure("document dims", "active dims of documents", decimals=1)
     postings: int | None = _figure("postings", "postings of an inverted index", decimals=0, in_brief=False)
-    bytes_per_document: float | None = _figure(
-        "bytes a document", "bytes a document, uncompressed", decimals=0, in_brief=False
-    )
+    bytes_per_document: float | None = _figure("bytes a document", "bytes a document, uncompressed", decimals=0)
     queries_per_second: float | None = _figure(
         "queries a second", "queries encoded a second", decimals=1, higher_is_better=True, is_speed=True, in_brief=False
     )

@@ -18,16 +18,22 @@ from sembridge.retrieval.dense import evaluate_dense
 from sembridge.retrieval.evaluation import Evaluation, Settings, evaluate, evaluate_bm25, evaluate_run
 from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K
 from sembridge.retrieval.runs import Run, hybrid, write_run
-from sembridge.retrieval.significance import Comparison, QueryChange, compare_all, holm
+from sembridge.retrieval.significance import SIGNIFICANT, Comparison, QueryChange, compare_all, holm
+from sembridge.retrieval.system_rows import (
+    BM25_TOKENS,
+    BM25_WORDS,
+    BRIDGE,
+    BRIDGE_HYBRID,
+    ENGLISH,
+    HYBRID,
+    Kind,
+    SystemRow,
+)
+from sembridge.retrieval.verdicts import Verdict, verdicts
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SparseEncoder
 
-Kind = Literal["encoder", "bm25", "english", "dense", "hybrid"]
-
-BM25_TOKENS, BM25_WORDS, ENGLISH, BRIDGE = "bm25-tokens", "bm25-words", "english", "bridge"
-HYBRID, BRIDGE_HYBRID = "hybrid-", "hybrid-bridge-"
-SIGNIFICANT = 0.05
 N_SHIFTS = 5
 START_CHARACTERS = 200
 
@@ -43,15 +49,6 @@ class EvaluationSettings:
     encode_with: EncodeWith = "stock"
     cache_folder: Path | None = None
     progress: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class SystemRow:
-    """One row of the table; `evaluation.run` is empty, runs are as large as the corpus is deep."""
-
-    name: str
-    kind: Kind
-    evaluation: Evaluation
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class SystemComparison:
 
 @dataclass(frozen=True, eq=False)
 class DataReport:
-    """Everything said about one retrieval data set: rows, and the comparisons with the baseline row."""
+    """Everything said about one retrieval data set: rows, comparisons with the baseline row, a verdict an encoder."""
 
     data: str
     language: str | None
@@ -108,6 +105,7 @@ class DataReport:
     rows: tuple[SystemRow, ...]
     baseline: str | None
     comparisons: tuple[SystemComparison, ...]
+    verdicts: tuple[Verdict, ...] = ()
     run_files: Mapping[str, Path] = field(default_factory=dict)
 
     def to_dict(self, *, per_query: bool = False) -> dict[str, object]:
@@ -120,6 +118,7 @@ class DataReport:
             "baseline": self.baseline,
             "systems": [self._system_dict(row, per_query=per_query) for row in self.rows],
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
+            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
         }
 
     def _system_dict(self, row: SystemRow, *, per_query: bool) -> dict[str, object]:
@@ -176,7 +175,9 @@ def compare_systems(
         files = (run_files or {}).get(data.name, {})
         rows = tuple(_rows(encoders, data, settings, beside, files))
         reports.append(_report(data, rows, baseline, files))
-    return list(_corrected_together(reports))
+    judged = verdicts([report.rows for report in reports])
+    corrected = _corrected_together(reports)
+    return [replace(report, verdicts=found) for report, found in zip(corrected, judged, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,9 @@ from sembridge.errors import SembridgeError
 PerQuery = Mapping[str, Mapping[str, float]]
 """Measure -> query id -> value, as in `Evaluation.per_query`."""
 
+SIGNIFICANT = 0.05
+"""The level of every sentence that says better, worse, ahead or behind."""
+
 _MAX_SIGNS = 2**22  # of sign flips held at once: 36 MiB
 _DECIMALS = 9  # kept of a difference: measures are sums of a few double fractions, the rest is rounding noise
 

@@ -1,0 +1,20 @@
+"""The rows of an evaluation's table: encoders, and the references beside them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sembridge.retrieval.evaluation import Evaluation
+
+Kind = Literal["encoder", "bm25", "english", "dense", "hybrid"]
+
+BM25_TOKENS, BM25_WORDS, ENGLISH, BRIDGE = "bm25-tokens", "bm25-words", "english", "bridge"
+HYBRID, BRIDGE_HYBRID = "hybrid-", "hybrid-bridge-"
+
+
+@dataclass(frozen=True, eq=False)
+class SystemRow:
+    """One row of the table; `evaluation.run` is empty, runs are as large as the corpus is deep."""
+
+    name: str
+    kind: Kind
+    evaluation: Evaluation
