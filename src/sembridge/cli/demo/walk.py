@@ -18,8 +18,10 @@ from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.evaluation import Evaluation, evaluate, evaluate_bm25, evaluate_run
 from sembridge.retrieval.lexical_overlap import lexical_overlap
 from sembridge.retrieval.runs import hybrid, ranked
-from sembridge.retrieval.significance import compare
 from sembridge.retrieval.sources import load_retrieval_data
+from sembridge.retrieval.system_rows import BM25_TOKENS, HYBRID, Kind, SystemRow
+from sembridge.retrieval.system_rows import ENGLISH as ENGLISH_ROW
+from sembridge.retrieval.verdicts import verdicts
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -29,7 +31,6 @@ SOURCE, BRIDGE = "mini/splade-en", "mini/bridge"
 MEASURE = "nDCG@10"
 OURS, FUSED, BM25 = "SemBridge, zero-shot", "SemBridge fused with BM25", "BM25 over the same tokens"
 ENGLISH, RANDOM = "untouched English encoder", "random initialisation"
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -145,23 +146,14 @@ def _titles(language: str) -> dict[str, str]:
 
 
 def headline(evaluations: Mapping[str, Evaluation]) -> str:
-    """What the table says in a sentence, as far as a paired test allows: it is made of the figures, not written."""
-    english, bm25, fused = (
-        _relation(evaluations[system], evaluations[baseline])
-        for system, baseline in ((OURS, ENGLISH), (OURS, BM25), (FUSED, BM25))
-    )
-    return (
-        f"Without any training the encoder is {english.format('the English one it was made of')} and "
-        f"{bm25.format('BM25')}; fused with BM25 it is {fused.format('BM25')}."
-    )
-
-
-def _relation(system: Evaluation, baseline: Evaluation) -> str:
-    found = compare(baseline.per_query, system.per_query)[MEASURE]
-    figures = f"({found.system_mean:.3f} to {found.baseline_mean:.3f})"
-    if found.p_permutation >= SIGNIFICANT:
-        return f"not told apart from {{}} {figures}"
-    return f"{'ahead of' if found.difference > 0 else 'behind'} {{}} {figures}"
+    """The table in a sentence, as far as paired tests allow: the verdict of `sembridge evaluate` on these rows."""
+    kinds: dict[str, tuple[str, Kind]] = {
+        OURS: (OURS, "encoder"), FUSED: (HYBRID + OURS, "hybrid"), BM25: (BM25_TOKENS, "bm25"),
+        ENGLISH: (ENGLISH_ROW, "english"),
+    }  # fmt: skip
+    rows = [SystemRow(name, kind, evaluations[shown]) for shown, (name, kind) in kinds.items()]
+    ((verdict,),) = verdicts([rows])
+    return verdict.sentence
 
 
 def _surest_words(explainer: Explainer, data: RetrievalData, *, count: int = 10) -> list[TokenExplanation]:
