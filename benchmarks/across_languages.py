@@ -22,11 +22,11 @@ import argparse
 import gzip
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from scipy.sparse import csr_array
 
 from sembridge import TransferRecipe, load_bridge, load_encoder, load_retrieval_data, load_tokenizer, transfer
@@ -37,8 +37,8 @@ from sembridge.language_transfer.pivot import in_source_vocabulary, pivot_encode
 from sembridge.language_transfer.pivot_words import with_words, words_of
 from sembridge.retrieval.bm25 import bm25_run
 from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.dense import evaluate_dense
 from sembridge.retrieval.evaluation import evaluate_run, evaluate_vectors
-from sembridge.retrieval.runs import exact_search
 
 MEASURE = "nDCG@10"
 FAST = {"encode_with": "fast"}
@@ -110,20 +110,11 @@ def in_common(english: RetrievalData, foreign: RetrievalData, args: argparse.Nam
     documents = english.corpus.keys() & foreign.corpus.keys()
     judged = {q: {d: g for d, g in grades.items() if d in documents} for q, grades in english.qrels.items()}
     qrels = {q: grades for q, grades in judged.items() if grades and q in foreign.queries}
-    shared = RetrievalData(
-        name=english.name,
-        language=english.language,
-        corpus={d: english.corpus[d] for d in sorted(documents)},
-        queries={q: english.queries[q] for q in sorted(qrels)},
-        qrels=qrels,
-    ).sample(args.queries, args.documents, seed=0)
-    other = RetrievalData(
-        name=foreign.name,
-        language=foreign.language,
-        corpus={d: foreign.corpus[d] for d in shared.corpus},
-        queries={q: foreign.queries[q] for q in shared.queries},
-        qrels=shared.qrels,
-    )
+    both = replace(english, corpus={d: english.corpus[d] for d in sorted(documents)},
+                   queries={q: english.queries[q] for q in sorted(qrels)}, qrels=qrels)  # fmt: skip
+    shared = both.sample(args.queries, args.documents, seed=0)
+    other = replace(foreign, corpus={d: foreign.corpus[d] for d in shared.corpus},
+                    queries={q: foreign.queries[q] for q in shared.queries}, qrels=shared.qrels)  # fmt: skip
     return shared, other
 
 
@@ -135,9 +126,8 @@ def vectors(encoder: Any, data: RetrievalData) -> tuple[csr_array, csr_array]:
 def row_of(
     name: str, language: str, row: str, way: str, data: RetrievalData, queries: csr_array, documents: csr_array
 ) -> dict[str, Any]:
-    run = exact_search(queries, documents, list(data.queries), list(data.corpus), top_k=100)
-    figures = evaluate_run(run, data, measures=[MEASURE]).measures
-    return line(name, language, row, way, figures, dims=round(queries.nnz / queries.shape[0], 1))
+    figures = evaluate_vectors(queries, documents, data, measures=[MEASURE])
+    return line(name, language, row, way, figures.measures, dims=round(figures.query_active_dims or 0, 1))
 
 
 def line(name: str, language: str, row: str, way: str, figures: Mapping[str, float], **more: Any) -> dict[str, Any]:
@@ -145,16 +135,9 @@ def line(name: str, language: str, row: str, way: str, figures: Mapping[str, flo
 
 
 def dense_rows(found: Any, bridge: Any, english: RetrievalData, foreign: RetrievalData) -> Iterator[dict[str, Any]]:
-    prompts = getattr(bridge, "prompts", {})
-    ask = partial(embedded, bridge, "query" if "query" in prompts else None)
-    read = partial(embedded, bridge, "document" if "document" in prompts else None)
     for way, asking, answering in (("to English", foreign, english), ("from English", english, foreign)):
-        yield found("bridge", way, english, ask(asking.queries.values()), read(answering.corpus.values()))
-
-
-def embedded(bridge: Any, prompt_name: str | None, texts: Any) -> csr_array:
-    made = bridge.encode(list(texts), prompt_name=prompt_name, normalize_embeddings=True, show_progress_bar=False)
-    return csr_array(np.maximum(np.asarray(made, np.float32) + 1, 0))  # shifted: the search drops scores of zero
+        data = replace(english, queries=asking.queries, corpus=answering.corpus)
+        yield line(*found.args, "bridge", way, evaluate_dense(bridge, data, measures=[MEASURE]).measures)
 
 
 def dictionary_row(found: Any, path: Path, english: RetrievalData, foreign: RetrievalData) -> dict[str, Any]:
@@ -164,9 +147,7 @@ def dictionary_row(found: Any, path: Path, english: RetrievalData, foreign: Retr
             source, target = one.rstrip("\n").split("\t")
             translations.setdefault(target.casefold(), []).append(source)
     asked = {q: " ".join(e for w in words(t) for e in translations.get(w, [w])) for q, t in foreign.queries.items()}
-    translated = RetrievalData(
-        name=english.name, language="en", corpus=english.corpus, queries=asked, qrels=english.qrels
-    )
+    translated = replace(english, queries=asked)
     figures = evaluate_run(bm25_run(translated), english, measures=[MEASURE]).measures
     return line(*found.args, "dictionary, BM25", "to English", figures)
 
