@@ -16,7 +16,7 @@ from tiny_bridge import save_tiny_bridge
 from sembridge.deployment.search.index import SearchIndex
 from sembridge.deployment.search.indexing import index_corpus, resolve_recipe
 from sembridge.encoders.loading import load_encoder
-from sembridge.encoders.vectors import encode_corpus
+from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.pivot import Pivot
 
@@ -115,3 +115,28 @@ def test_documents_of_two_languages_share_an_index(english_index: Path, pivot: P
         everywhere = index.search(pivot, ["학교 선생님"], top_k=50)[0]
     assert {hit.id for hit in found} <= {"ko:d0", "ko:d1"}
     assert {"ko:d0", "d0"} <= {hit.id for hit in everywhere}
+
+
+def test_an_exported_pivot_is_a_stock_encoder_that_asks_the_index(
+    models: Path, source: SparseEncoder, english_index: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "words.txt").write_text("학교들 학교들 школы\n", encoding="utf-8")
+    words = ("--words", tmp_path / "words.txt", "--bridge", models / "bridge")
+    done = sembridge("export", "pivot", models / "ko", tmp_path / "pivot", *words, "--json")
+    assert done.code == 0, done.err
+    facts = json.loads(done.out)
+    assert (facts["n_words"], facts["language"]) == (2, "ko")
+    stock = SparseEncoder(str(tmp_path / "pivot"))
+    loaded = Pivot.load(tmp_path / "pivot", source)
+    expected = encode_queries(stock, QUESTIONS)[:, : loaded.n_dims]
+    assert (loaded.encode_query(QUESTIONS) != expected).nnz == 0
+    done = sembridge("search", english_index, QUESTIONS[0], "--query-encoder", tmp_path / "pivot", "--json")
+    assert json.loads(done.out)[0]["hits"], done.err
+    with pytest.raises(SembridgeError, match="is a pivot through"):
+        Pivot.load(tmp_path / "pivot", load_encoder(models / "stranger"))
+
+
+def test_words_without_a_bridge_are_refused(models: Path, tmp_path: Path) -> None:
+    done = sembridge("export", "pivot", models / "ko", tmp_path / "pivot", "--words", tmp_path / "words.txt")
+    assert done.code == 2
+    assert "together" in done.err

@@ -28,7 +28,7 @@ from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import Alignment
 from sembridge.language_transfer.initialization.rows import RowKind
-from sembridge.language_transfer.pivot import Pivot, in_source_vocabulary, pivot_encoder
+from sembridge.language_transfer.pivot import Pivot, PivotFacts, in_source_vocabulary, pivot_encoder
 from sembridge.language_transfer.pivot_words import with_words, words_of
 from sembridge.language_transfer.sparse_matrix import SparseWeights
 
@@ -115,7 +115,8 @@ def test_mapping_is_linear_and_does_not_see_dimensions_that_fell_back() -> None:
 def test_every_dimension_comes_from_the_token_that_gave_it_its_weight() -> None:
     source = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
     alignment = alignment_of(source, torch.arange(len(source.tokenizer)))
-    pivot = Pivot(pivot_encoder(source, source.tokenizer, alignment), None, len(source.tokenizer))
+    facts = PivotFacts(source_encoder="en", source_fingerprint=None, n_dims=len(source.tokenizer))
+    pivot = Pivot(pivot_encoder(source, source.tokenizer, alignment), facts)
     vector = pivot.encode_query(["school teacher"])
     origins = pivot.origins("school teacher")
     assert set(origins) == set(vector.indices.tolist())

@@ -174,6 +174,48 @@ def idf(
     _print(export_idf(loaded, out, documents, name=encoder, overwrite=overwrite), out, as_json=as_json)
 
 
+@export.command(
+    epilog="""Example:
+
+`sembridge export pivot splade-ko splade-ko-pivot --words korean.txt --bridge mini/bridge`"""
+)
+def pivot(
+    encoder: Annotated[Path, typer.Argument(help="Folder written by `sembridge transfer`.")],
+    out: Out,
+    source: Annotated[
+        str | None, typer.Option(help="The source encoder; by default the one that the folder's report names.")
+    ] = None,
+    words: Annotated[
+        Path | None, typer.Option(help="Text of the language, a passage a line: its words get tokens of their own.")
+    ] = None,
+    bridge: Annotated[str | None, typer.Option(help="Multilingual dense encoder that places the words.")] = None,
+    overwrite: Overwrite = False,
+    trust_remote_code: RemoteCode = False,
+    allow_pickle: AllowPickle = False,
+    as_json: Json = False,
+) -> None:
+    """The language of a transferred encoder over its source's vocabulary: asks an English index, a stock folder."""
+    if (words is None) != (bridge is None):
+        raise typer.BadParameter("words are placed by a bridge: give both together", param_hint="--words --bridge")
+    check_output_folder(out, overwrite=overwrite)
+    from sembridge.deployment.export.pivot import export_pivot
+    from sembridge.encoders.loading import load_bridge
+    from sembridge.language_transfer.folder import read_report
+    from sembridge.language_transfer.pivot_words import words_of
+
+    name = source or read_report(encoder).source_encoder
+    loaded = _load(name, "cpu", trust_remote_code, allow_pickle)
+    manifest = export_pivot(
+        encoder,
+        loaded,
+        out,
+        words=() if words is None else words_of(words),
+        bridge=None if bridge is None else load_bridge(bridge, allow_pickle=allow_pickle),
+        overwrite=overwrite,
+    )
+    _print(manifest, out, as_json=as_json)
+
+
 def _load(name: str, device: str, trust_remote_code: bool, allow_pickle: bool) -> "SparseEncoder":
     from sembridge.encoders.loading import load_encoder
 
@@ -203,7 +245,7 @@ def _print(manifest: "Manifest", out: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(out), **manifest})
         return
-    for fact in ("n_documents", "n_documents_without_postings", "n_postings", "n_queries", "n_tokens"):
+    for fact in ("n_documents", "n_documents_without_postings", "n_postings", "n_queries", "n_tokens", "n_words"):
         if manifest.get(fact):
             console.print(f"{manifest[fact]:,} {fact.removeprefix('n_').replace('_', ' ')}")
     if "largest_difference_from_torch" in manifest:

@@ -10,7 +10,8 @@ languages share one index. Two roads lead there, and both follow W:
 MILCO (arXiv 2510.00671) learns such a connector on parallel text; here it costs a matrix product.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,12 @@ from torch import Tensor
 
 from sembridge.encoders.anatomy import Anatomy, check_source_encoder
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
-from sembridge.encoders.loading import load_tokenizer
+from sembridge.encoders.loading import load_encoder, load_tokenizer
 from sembridge.encoders.transplant import transplant_inputs
 from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
+from sembridge.files.records import read_record
 from sembridge.language_transfer.alignment import Alignment
 from sembridge.language_transfer.folder import read_report
 
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
     from sentence_transformers import SparseEncoder
     from transformers import PreTrainedTokenizerBase
+
+
+PIVOT_FILE = "pivot.json"
 
 
 def in_source_vocabulary(vectors: csr_array, alignment: Alignment) -> csr_array:
@@ -103,34 +108,80 @@ def check_alignment(alignment: Alignment, source: Anatomy, target_tokenizer: "Pr
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Pivot:
-    """A transferred encoder's language, seen through its source encoder.
+@dataclass(frozen=True, kw_only=True)
+class PivotFacts:
+    """What `pivot.json` says beside a saved pivot.
 
     Attributes:
-        encoder: what `pivot_encoder` gives.
-        source_fingerprint: of the encoder whose vectors these can be compared with.
-        n_dims: width of the source's vectors.
+        source_encoder: its name.
+        source_fingerprint: of the encoder whose vectors the pivot's can be compared with.
+        n_dims: width of the source's vectors; all dimensions from there on are zero.
         language: as the transfer's report says.
+        n_words: words with a token of their own.
     """
 
-    encoder: "SparseEncoder"
+    source_encoder: str
     source_fingerprint: str | None
     n_dims: int
     language: str | None = None
+    n_words: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Pivot:
+    """A transferred encoder's language, seen through its source encoder: what `pivot_encoder` gives, and its facts."""
+
+    encoder: "SparseEncoder"
+    facts: PivotFacts
 
     @classmethod
     def load(cls, folder: str | Path, source: "SparseEncoder") -> "Pivot":
-        """The pivot of a folder written by `sembridge transfer`, through the source encoder that it was made from.
+        """The pivot of a folder written by `sembridge transfer`, or one that was saved.
+
+        Args:
+            source: the encoder that it was transferred from, whose index is to be searched.
 
         Raises:
-            SembridgeError: the folder holds no alignment, or one of another source.
+            SembridgeError: the folder holds neither, or one of another source.
         """
-        folder = Path(folder)
-        alignment = Alignment.load(folder)
-        encoder = pivot_encoder(source, load_tokenizer(folder), alignment)
-        language = read_report(folder).language
-        return cls(encoder, sparse_encoder_fingerprint(source), alignment.weights.n_columns, language)
+        folder, fingerprint = Path(folder), sparse_encoder_fingerprint(source)
+        if (folder / PIVOT_FILE).is_file():
+            facts = read_record(PivotFacts, folder / PIVOT_FILE, advice="export the pivot again")
+            if facts.source_fingerprint != fingerprint:
+                raise SembridgeError(
+                    f"{folder} is a pivot through {facts.source_encoder} (fingerprint "
+                    f"{str(facts.source_fingerprint)[:12]}), and this encoder has {str(fingerprint)[:12]}; give a "
+                    "pivot that was made from this very encoder."
+                )
+            return cls(load_encoder(folder), facts)
+        alignment, report = Alignment.load(folder), read_report(folder)
+        return cls(
+            pivot_encoder(source, load_tokenizer(folder), alignment),
+            PivotFacts(
+                source_encoder=report.source_encoder,
+                source_fingerprint=fingerprint,
+                n_dims=alignment.weights.n_columns,
+                language=report.language,
+            ),
+        )
+
+    def write(self, folder: Path) -> None:
+        """Fills a folder with the stock encoder and `pivot.json`."""
+        self.encoder.save_pretrained(str(folder), create_model_card=False)
+        text = json.dumps(asdict(self.facts), indent=1, ensure_ascii=False)
+        (folder / PIVOT_FILE).write_text(text + "\n", encoding="utf-8")
+
+    @property
+    def language(self) -> str | None:
+        return self.facts.language
+
+    @property
+    def source_fingerprint(self) -> str | None:
+        return self.facts.source_fingerprint
+
+    @property
+    def n_dims(self) -> int:
+        return self.facts.n_dims
 
     def encode_query(self, texts: "Sequence[str]", **options: Any) -> csr_array:
         """(n_texts, n_dims) float32 over the source vocabulary; options as of `encode_queries`."""

@@ -97,11 +97,15 @@ def _with_tokens(
 ) -> tuple["PreTrainedTokenizerBase", np.ndarray]:
     """A copy with a token a word, and their ids; a word that is one token already needs none."""
     longer = copy.deepcopy(tokenizer)
-    known = longer.get_vocab()
-    new = [word for word in dict.fromkeys(words) if word not in known and len(longer.tokenize(word)) > 1]
+    new = [word for word in dict.fromkeys(words) if not _is_one_token(word, longer)]
     longer.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in new])
     after = longer.get_vocab()
     return longer, np.array(sorted(after[word] for word in new), dtype=np.int64)
+
+
+def _is_one_token(word: str, tokenizer: "PreTrainedTokenizerBase") -> bool:
+    tokens = tokenizer.tokenize(word)
+    return len(tokens) == 1 and tokens != [tokenizer.unk_token]
 
 
 def _only(overlap: Overlap, ids: np.ndarray) -> Overlap:

@@ -1,0 +1,62 @@
+"""A transferred encoder over its source's vocabulary, as a stock folder: for an English index, in another language."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sembridge.deployment.export.manifest import Manifest, write_export
+from sembridge.encoders.loading import load_tokenizer
+from sembridge.language_transfer.alignment import Alignment
+from sembridge.language_transfer.bridge import Bridge, embed_texts
+from sembridge.language_transfer.pivot import Pivot, pivot_encoder
+from sembridge.language_transfer.pivot_words import with_words
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+
+
+def export_pivot(
+    transferred: Path,
+    source: "SparseEncoder",
+    out: Path,
+    *,
+    words: Sequence[str] = (),
+    bridge: Bridge | None = None,
+    overwrite: bool = False,
+) -> Manifest:
+    """The manifest of the pivot in `out`: a stock SparseEncoder folder with `pivot.json`.
+
+    Args:
+        transferred: folder written by `sembridge transfer`.
+        source: the encoder that it was transferred from.
+        words: get tokens of their own, placed by `bridge`.
+
+    Raises:
+        SembridgeError: no such folder, another source, or a place that cannot be written.
+    """
+    pivot, alignment = Pivot.load(transferred, source), Alignment.load(transferred)
+    if words and bridge is not None:
+        tokenizer = load_tokenizer(transferred)
+        longer, alignment = with_words(source, tokenizer, alignment, words, partial(embed_texts, bridge))
+        facts = replace(pivot.facts, n_words=len(longer) - len(tokenizer))
+        pivot = Pivot(pivot_encoder(source, longer, alignment), facts)
+
+    def fill(folder: Path) -> Manifest:
+        pivot.write(folder)
+        alignment.save(folder)
+        return {"format": "pivot", "encoder": str(transferred), **asdict(pivot.facts)}
+
+    return write_export(out, fill, _readme, overwrite=overwrite)
+
+
+def _readme(manifest: Manifest) -> str:
+    return f"""# {manifest["language"] or "A language"} over the vocabulary of {manifest["source_encoder"]}
+
+A stock [Sentence Transformers](https://sbert.net) `SparseEncoder`. Its vectors are over the source encoder's
+vocabulary: the first {manifest["n_dims"]} dimensions are the source's tokens, the others are zero. It asks an index
+that the source encoder made, and its documents can be added to one:
+
+    sembridge search ENGLISH_INDEX "..." --query-encoder THIS_FOLDER --explain
+"""
