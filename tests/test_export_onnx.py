@@ -112,6 +112,32 @@ def test_settings_of_the_encoder_do_not_reach_the_graph(tmp_path: Path) -> None:
     assert (document_weights(encoder, TEXTS) > 0).sum(axis=1).max() == 3
 
 
+def test_documents_are_cut_at_the_length_that_is_stated_for_them(tmp_path: Path) -> None:
+    encoder = tiny("BertForMaskedLM")
+    encoder[0].query_length, encoder[0].document_length = 6, 12
+    manifest = export_onnx(encoder, tmp_path / "out", name="tiny")
+    assert manifest["max_seq_length"] == 12
+    np.testing.assert_allclose(run_graph(tmp_path / "out", TEXTS), document_weights(encoder, TEXTS), atol=1e-5)
+    encoder[0].processing_kwargs = {"text": {"max_length": 7}}
+    assert export_onnx(encoder, tmp_path / "shorter", name="tiny")["max_seq_length"] == 7
+    np.testing.assert_allclose(run_graph(tmp_path / "shorter", TEXTS), document_weights(encoder, TEXTS), atol=1e-5)
+
+
+def test_settings_that_the_tokenizer_file_cannot_hold_are_refused_by_name(tmp_path: Path) -> None:
+    encoder = tiny("BertForMaskedLM")
+    encoder[0].processing_kwargs = {"text": {"add_special_tokens": False}}
+    with pytest.raises(SembridgeError, match="processing_kwargs add_special_tokens"):
+        export_onnx(encoder, tmp_path / "out", name="tiny")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cosine_is_in_the_manifest_and_in_the_words_of_the_folder(tmp_path: Path) -> None:
+    encoder = tiny("BertForMaskedLM")
+    encoder.similarity_fn_name = "cosine"
+    assert export_onnx(encoder, tmp_path / "out", name="tiny")["similarity"] == "cosine"
+    assert "Scale vectors to unit length" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+
+
 def test_a_graph_that_differs_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard really fails: a graph whose weights are a little too large."""
     from sembridge.deployment.export import onnx_model

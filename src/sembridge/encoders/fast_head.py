@@ -9,12 +9,13 @@ cache, padding is left out, and only the weights that stay above zero see a loga
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
 from sembridge.encoders.anatomy import Anatomy, SpladeRoute
+from sembridge.encoders.stated import Task, prompt_of
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
     from sentence_transformers.base.modules import Transformer
     from torch import Tensor, nn
-
-Task = Literal["query", "document"]
 
 # Measured on a Xeon with AMX: (2,048 tokens x 2,048 entries) is fastest in bfloat16 and within 3 % of it in float32.
 _CHUNK_ENTRIES = 2048
@@ -120,13 +119,6 @@ def _check_route(encoder: "SparseEncoder", route: SpladeRoute, task: Task) -> No
         raise SembridgeError("The encoder has arguments for its modules; fast encoding passes none.")
     if task == "query" and route.transformer.query_expansion is not None:
         raise SembridgeError("The encoder expands its queries with mask tokens; fast encoding does not.")
-
-
-def prompt_of(encoder: "SparseEncoder", task: Task) -> str | None:
-    """The prompt that `encode_query` or `encode_document` takes by itself."""
-    names = ("query",) if task == "query" else ("document", "passage", "corpus")
-    name = next((name for name in names if name in encoder.prompts), encoder.default_prompt_name)
-    return encoder.prompts.get(name) if name is not None else None
 
 
 def _shadow(transformer: "Transformer", dtype: "torch.dtype") -> "Transformer":

@@ -79,6 +79,8 @@ def sparse_encoder_fingerprint(encoder: "SparseEncoder") -> str | None:
         "max_seq_length": encoder.max_seq_length,
         "max_active_dims": encoder.max_active_dims,
     }
+    if encoder._similarity_fn_name == "cosine":  # its vectors have unit length
+        settings["similarity"] = "cosine"
     return _modules_fingerprint(encoder, settings)
 
 

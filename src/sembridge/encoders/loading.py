@@ -23,8 +23,14 @@ from sembridge.encoders.model_folder import (
     refuse_weights,
 )
 from sembridge.encoders.names import readme_path, resolve
+from sembridge.encoders.stated import refuse_missing_routes
 from sembridge.encoders.static_rules import leave_out_unknown_pieces
-from sembridge.encoders.tokenizer_fit import clamp_lengths, refuse_failing_tokenizers, refuse_ids_without_rows
+from sembridge.encoders.tokenizer_fit import (
+    clamp_lengths,
+    keep_lower_casing,
+    refuse_failing_tokenizers,
+    refuse_ids_without_rows,
+)
 from sembridge.encoders.tokenizer_habits import refuse_failing_tokenizer
 from sembridge.errors import SembridgeError
 
@@ -79,6 +85,7 @@ def load_encoder(
     from sentence_transformers import SparseEncoder
 
     encoder = _load(SparseEncoder, folder, name, device=device, trust_remote_code=trust_remote_code)
+    refuse_missing_routes(encoder, name, "query", "document")
     return (encoder.float() if device.startswith("cpu") else encoder).eval()  # static modules ignore the asked dtype
 
 
@@ -111,6 +118,7 @@ def load_bridge(
         bridge = _load(SentenceTransformer, folder, name, device=device, trust_remote_code=trust_remote_code)
     if is_model2vec(folder):
         leave_out_unknown_pieces(bridge)
+    refuse_missing_routes(bridge, name, None)
     bridge.model_card_data.set_model_id(str(name))  # the name that a report gives
     return (bridge.float() if device.startswith("cpu") else bridge).eval()
 
@@ -199,6 +207,7 @@ def _load(
             model_kwargs={"dtype": torch.float32 if device.startswith("cpu") else "auto"},
         )
     refuse_wrong_tensors(loaded, accounts, name)
+    keep_lower_casing(loaded)
     clamp_lengths(loaded, name)
     refuse_ids_without_rows(loaded, name)
     refuse_failing_tokenizers(loaded, name)

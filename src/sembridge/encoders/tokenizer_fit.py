@@ -36,6 +36,27 @@ def refuse_failing_tokenizers(loaded: "SparseEncoder | SentenceTransformer", nam
         refuse_failing_tokenizer(tokenizer, name)
 
 
+def keep_lower_casing(loaded: "SparseEncoder | SentenceTransformer") -> None:
+    """Makes `do_lower_case` of a module a part of its tokenizer that is saved with it.
+
+    Sentence Transformers puts the lower-casing into the tokenizer when it loads, and writes the setting nowhere: of a
+    tokenizer class that rebuilds its normalizer, a trained or exported copy would read capitals again.
+    """
+    from sentence_transformers.base.modules import Transformer
+
+    from sembridge.encoders.transplant import reloadable_copy
+
+    for module in {id(m): m for m in loaded.modules() if isinstance(m, Transformer)}.values():
+        tokenizer = module.tokenizer
+        if not module.do_lower_case or tokenizer is None or module.processor is not tokenizer:
+            continue
+        kept = reloadable_copy(tokenizer)
+        for name in ("model_max_length", "padding_side", "model_input_names"):
+            setattr(kept, name, getattr(tokenizer, name))
+            kept.init_kwargs[name] = getattr(tokenizer, name)
+        module.processor = module.input_formatter.processor = kept
+
+
 def clamp_lengths(loaded: "SparseEncoder | SentenceTransformer", name: object) -> None:
     """Lowers max_seq_length, document_length and query_length to the positions of the model, and says so."""
     from sentence_transformers.base.modules import Transformer

@@ -24,6 +24,7 @@ from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from sembridge.encoders.anatomy import Anatomy, read_anatomy
+from sembridge.encoders.stated import prompt_of, scores_by_cosine
 from sembridge.encoders.tokenizer_habits import refuse_failing_tokenizer
 from sembridge.errors import SembridgeError
 
@@ -145,6 +146,8 @@ def check_target_tokenizer(source: Anatomy, tokenizer: PreTrainedTokenizerBase, 
 def with_static_queries(source: Anatomy, weights: Tensor) -> SparseEncoder:
     """An inference-free encoder: the document side of `source` itself, not a copy, and frozen static query weights.
 
+    It keeps the source's prompt for documents, its active dims and its similarity.
+
     Args:
         weights: (n_rows,), one a token.
 
@@ -154,7 +157,14 @@ def with_static_queries(source: Anatomy, weights: Tensor) -> SparseEncoder:
     documents = source.splade_route("document")
     queries = SparseStaticEmbedding(tokenizer=documents.transformer.tokenizer, weight=weights, frozen=True)
     router = Router.for_query_document([queries], [documents.transformer, documents.pooling])
-    return SparseEncoder(modules=[router], device=str(source.encoder.device), similarity_fn_name="dot").eval()
+    prompt = prompt_of(source.encoder, "document")
+    return SparseEncoder(
+        modules=[router],
+        device=str(source.encoder.device),
+        prompts={"document": prompt} if prompt else None,  # that of queries would be terms of every query
+        max_active_dims=source.encoder.max_active_dims,
+        similarity_fn_name="cosine" if scores_by_cosine(source.encoder) else "dot",
+    ).eval()
 
 
 def _copy_encoder(encoder: SparseEncoder) -> SparseEncoder:
@@ -295,7 +305,7 @@ def _set_tokenizers(target: Anatomy, tokenizer: PreTrainedTokenizerBase) -> None
 
 
 def _prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, model_max_length: int) -> PreTrainedTokenizerBase:
-    prepared = _reloadable_copy(tokenizer)
+    prepared = reloadable_copy(tokenizer)
     prepared.model_max_length = model_max_length
     # Absolute positions start at the left.
     prepared.padding_side = "right"
@@ -306,7 +316,7 @@ def _prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, model_max_length: int
     return prepared
 
 
-def _reloadable_copy(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+def reloadable_copy(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """A copy that is the same after saving and loading.
 
     Named classes rebuild parts of the pipeline from their code when loaded (XLMRobertaTokenizer: unknown id 3 and no

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from scipy.sparse import csr_array, vstack
 
 from sembridge.encoders.settings import BATCH_SIZE
 from sembridge.encoders.settings import EncodeWith as EncodeWith
+from sembridge.encoders.stated import Task, scores_by_cosine
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Task = Literal["query", "document"]
 EncodeBatch = Callable[[list[str]], csr_array]
 
 _MAX_LOGIT_BYTES = 2**30  # of one batch's masked-language-model logits; pooling takes about twice that again
@@ -67,13 +67,15 @@ def encode_queries(
 class TextEncoder:
     """One side of an encoder with a way to encode, prepared once for many calls; arguments as in `encode_corpus`.
 
-    Vectors follow the encoder's rows where these are changed in place.
+    Vectors follow the encoder's rows where these are changed in place; of an encoder that states the similarity cosine
+    they have unit length, so that a dot product is its score.
 
     Args:
         anatomy: of `encoder`, where it has been read already.
 
     Raises:
-        SembridgeError: a batch size below 1 or an unknown way to encode.
+        SembridgeError: a batch size below 1, an unknown way to encode, or an encoder that is to be compared by a
+            distance.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class TextEncoder:
             fast = _fast(encoder, anatomy, task, encode_with, batch_size=batch_size, max_active_dims=max_active_dims)
         self._encode_batch = fast or _stock(encoder, task, max_active_dims)
         self._is_fast = fast is not None
+        self._to_unit = scores_by_cosine(encoder)
 
     def __call__(self, texts: Sequence[str], progress_label: str | None = None) -> csr_array:
         """(n_texts, n_dims) float32 vectors, rows in the order of the texts.
@@ -112,7 +115,7 @@ class TextEncoder:
             batch_texts = [texts[position] for position in batch]
             block = self._encode_batch(batch_texts)
             _check_finite(block, batch_texts)
-            blocks.append(block)
+            blocks.append(_unit_rows(block) if self._to_unit else block)
         return vstack(blocks, format="csr")[np.argsort(order)]
 
     def _batches(self, texts: Sequence[str], order: list[int]) -> Iterator[list[int]]:
@@ -120,6 +123,14 @@ class TextEncoder:
             return _batches(self._encoder, texts, order, self._batch_size)
         size = self._batch_size * _WINDOW_BATCHES
         return (order[start : start + size] for start in range(0, len(order), size))
+
+
+def _unit_rows(vectors: csr_array) -> csr_array:
+    norms = np.sqrt(vectors.multiply(vectors).sum(axis=1))
+    scale = np.where(norms > 0, norms, 1).astype(vectors.dtype)
+    return csr_array(
+        (vectors.data / np.repeat(scale, np.diff(vectors.indptr)), vectors.indices, vectors.indptr), vectors.shape
+    )
 
 
 def _stock(encoder: "SparseEncoder", task: Task, max_active_dims: int | None) -> EncodeBatch:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from sembridge.encoders.loading import load_encoder
+from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import Alignment, SourcePart
@@ -119,9 +119,7 @@ class Explainer:
             if of_query[i] * of_document[i] > 0
         ]
 
-    @torch.no_grad()
     def _vector(self, text: str, *, query: bool) -> np.ndarray:
-        encode = self.encoder.encode_query if query else self.encoder.encode_document
-        vector = encode([text], convert_to_sparse_tensor=False, show_progress_bar=False)
-        dense: np.ndarray = vector[0].float().cpu().numpy()
+        vectors = (encode_queries if query else encode_corpus)(self.encoder, [text])
+        dense: np.ndarray = vectors.toarray()[0]
         return dense

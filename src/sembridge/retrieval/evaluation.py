@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from scipy.sparse import csr_array
 
 from sembridge.encoders.settings import BATCH_SIZE
+from sembridge.encoders.stated import stated_settings
 from sembridge.encoders.vectors import EncodeWith, encode_corpus, encode_queries, flops
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
@@ -244,6 +245,7 @@ def _encoder_settings(encoder: "SparseEncoder", batch_size: int, max_active_dims
         "batch_size": batch_size,
         "max_active_dims": max_active_dims if max_active_dims is not None else encoder.max_active_dims,
         "max_seq_length": encoder.max_seq_length,
+        **stated_settings(encoder),
         "device": str(encoder.device),
         "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
         **{package: version(package) for package in ("sentence-transformers", "transformers", "torch")},

@@ -4,6 +4,7 @@ Stands on Sentence Transformers' SparseEncoderTrainer and SpladeLoss; ours are t
 negatives, the bridge as a teacher, the guards, and a folder that continues after a kill as if nothing had happened.
 """
 
+import copy
 import json
 import logging
 import math
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from torch import Tensor
 from sembridge.encoders.anatomy import Anatomy, check_source_encoder
 from sembridge.encoders.model_card import Score, with_training
 from sembridge.encoders.names import readme_path
+from sembridge.encoders.stated import LENGTHS, Task, prompt_of, stated_settings
 from sembridge.encoders.vectors import EncodeWith, encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import check_output_folder, write_folder
@@ -329,7 +331,9 @@ def _arguments(
 
     interval = recipe.eval_steps or max(1, math.ceil(n_steps / N_EVALUATIONS))
     on_cpu, several = anatomy.encoder.device.type == "cpu", int(os.environ.get("WORLD_SIZE", "1")) > 1
-    router = {column: "query" if column == "query" else "document" for column in columns}
+    tasks: dict[str, Task] = {column: "query" if column == "query" else "document" for column in columns}
+    prompts = {column: prompt for column, task in tasks.items() if (prompt := prompt_of(anatomy.encoder, task))}
+    by_task = anatomy.route_names or set(LENGTHS) & set(stated_settings(anatomy.encoder))
     return SparseEncoderTrainingArguments(
         output_dir=str(checkpoints), max_steps=n_steps, per_device_train_batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate, warmup_steps=recipe.warmup, seed=recipe.seed, data_seed=recipe.seed,
@@ -342,7 +346,7 @@ def _arguments(
         report_to=list(report_to) or "none", disable_tqdm=True,
         # One sampler for all processes, its batches split among them: no false negative across processes either.
         accelerator_config={"split_batches": True}, ddp_backend="gloo" if on_cpu and several else None,
-        router_mapping=router if anatomy.route_names else {}, learning_rate_mapping=static_rates,
+        router_mapping=dict(tasks) if by_task else {}, prompts=prompts or None, learning_rate_mapping=static_rates,
     )  # fmt: skip
 
 
@@ -396,11 +400,11 @@ class _Teacher:
     """The bridge's cosines of a batch's queries and documents, looked up by row."""
 
     def __init__(self, bridge: Bridge, data: TrainingData, recipe: TrainRecipe, cache_folder: Path | None) -> None:
-        embed = partial(embed_texts, bridge, cache_folder=cache_folder)
+        ask, answer = (partial(embed_texts, _side(bridge, t), cache_folder=cache_folder) for t in get_args(Task))
         self.temperature = recipe.distill_temperature
-        self.queries = torch.from_numpy(embed(data.queries))  # (n, dim)
+        self.queries = torch.from_numpy(ask(data.queries))  # (n, dim)
         columns = [data.documents, *(list(column) for column in zip(*data.negatives, strict=True))]
-        self.documents = [torch.from_numpy(embed(column)) for column in columns]
+        self.documents = [torch.from_numpy(answer(column)) for column in columns]
 
     def scores(self, rows: Tensor) -> Tensor:
         """(batch, batch * columns) cosines over the temperature, in the order of the loss's documents."""
@@ -409,21 +413,43 @@ class _Teacher:
         return self.queries[rows] @ documents.T / self.temperature
 
 
+def _side(bridge: Bridge, task: Task) -> Bridge:
+    """The bridge with the prompt that it has for queries or for documents in place of its default one."""
+    from sentence_transformers import SentenceTransformer
+
+    if not isinstance(bridge, SentenceTransformer):
+        return bridge
+    prompt = prompt_of(bridge, task)
+    side = copy.copy(bridge)
+    side.prompts, side.default_prompt_name = ({task: prompt}, task) if prompt else ({}, None)
+    return cast("Bridge", side)
+
+
 @contextmanager
 def _texts_cut(encoder: "SparseEncoder", max_length: int | None) -> Iterator[None]:
     """Inside, texts are cut at `max_length` tokens; the encoder that is saved afterwards reads as far as before."""
-    lengths = {
-        id(module.tokenizer): (module.tokenizer, module.tokenizer.model_max_length)
-        for module in encoder.modules()
-        if hasattr(module, "tokenizer") and module is not encoder
-    }.values()
-    for tokenizer, length in lengths:
-        tokenizer.model_max_length = min(length, max_length or length)
+    stated = [
+        (owner, name, getattr(owner, name))
+        for owner, names in _owners_of_lengths(encoder)
+        for name in names
+        if getattr(owner, name, None) is not None
+    ]
+    for owner, name, length in stated:
+        setattr(owner, name, min(length, max_length or length))
     try:
         yield
     finally:
-        for tokenizer, length in lengths:
-            tokenizer.model_max_length = length
+        for owner, name, length in stated:
+            setattr(owner, name, length)
+
+
+def _owners_of_lengths(encoder: "SparseEncoder") -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """Tokenizers and modules, each once, with the names of the lengths that they hold."""
+    modules = [module for module in encoder.modules() if hasattr(module, "tokenizer") and module is not encoder]
+    yield from ((module, LENGTHS) for module in modules)
+    yield from (
+        (tokenizer, ("model_max_length",)) for tokenizer in {id(m.tokenizer): m.tokenizer for m in modules}.values()
+    )
 
 
 @contextmanager

@@ -18,7 +18,8 @@ def inference_free_encoder(encoder: "SparseEncoder", documents: Iterable[str]) -
     """An encoder with the document side of `encoder` and, for queries, the IDF of `documents` under its tokenizer.
 
     A Router of Sentence Transformers with frozen static query weights (`encoders.idf`); the document side is that of
-    `encoder` itself, not a copy. An encoder that is inference-free already gets new weights.
+    `encoder` itself, not a copy, with its prompt, active dims and similarity. An encoder that is inference-free already
+    gets new weights.
 
     Raises:
         SembridgeError: the encoder is no SPLADE model or has more rows than tokens, or no document has a token.

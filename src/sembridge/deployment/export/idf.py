@@ -15,6 +15,7 @@ from sembridge.deployment.export.manifest import Manifest, write_export
 from sembridge.encoders.anatomy import check_source_encoder
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.idf import idf_weights
+from sembridge.encoders.stated import Task, prompt_of
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def export_idf(
             "encoder": name,
             "encoder_fingerprint": sparse_encoder_fingerprint(encoder),
             "n_dims": len(tokens),
+            "prompts": _prompts(anatomy),
         }
         if documents is None:
             weights = {token: weight for token, weight in zip(tokens, static or (), strict=True) if token}
@@ -80,6 +82,12 @@ def export_idf(
     if manifest["n_tokens_opensearch_spells_otherwise"]:
         logger.warning("%s", _opensearch_note(manifest))
     return manifest
+
+
+def _prompts(anatomy: "Anatomy") -> dict[str, str]:
+    """What the encoder puts before its documents; and before its queries, where they are static already."""
+    tasks: tuple[Task, ...] = ("query", "document") if anatomy.inference_free else ("document",)
+    return {task: prompt for task in tasks if (prompt := prompt_of(anatomy.encoder, task))}
 
 
 def _n_spelled_otherwise(tokenizer: "PreTrainedTokenizerBase", tokens: tuple[str, ...]) -> int:
@@ -107,6 +115,7 @@ def _readme(manifest: Manifest) -> str:
 Documents are encoded by the full encoder. A token that is missing from the file would get the weight 1 there."""
     if manifest["n_tokens_opensearch_spells_otherwise"]:
         opensearch = _opensearch_note(manifest)
+    prompts = f", prompts={manifest['prompts']}" if manifest["prompts"] else ""
     return f"""# Query weights of an inference-free encoder
 
 A weight for each of {manifest["n_tokens"]} tokens of {manifest["encoder"]}: {manifest["weights"]}.
@@ -122,7 +131,7 @@ from transformers import AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained(".")
 queries = SparseStaticEmbedding.from_json("idf.json", tokenizer=tokenizer, frozen=True)
 documents = SparseEncoder("{manifest["encoder"]}")  # the folder or hub id of the encoder
-encoder = SparseEncoder(modules=[Router.for_query_document([queries], list(documents))], similarity_fn_name="dot")
+encoder = SparseEncoder(modules=[Router.for_query_document([queries], list(documents))], similarity_fn_name="dot"{prompts})
 ```
 
 {opensearch}

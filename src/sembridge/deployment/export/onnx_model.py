@@ -21,16 +21,17 @@ from numpy.typing import NDArray
 
 from sembridge.deployment.export.manifest import Manifest, write_export
 from sembridge.encoders.anatomy import SpladeRoute, read_anatomy
-from sembridge.encoders.fast_head import prompt_of
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.loading import read_model_card
 from sembridge.encoders.model_card import licence_line, with_front_matter
 from sembridge.encoders.names import mini_folder, mini_names
+from sembridge.encoders.stated import prompt_of, scores_by_cosine
 from sembridge.errors import MissingExtraError, SembridgeError
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
     from torch import Tensor
+    from transformers import PreTrainedTokenizerFast
 
 Output = Literal["weights", "logits"]
 
@@ -45,8 +46,9 @@ def export_onnx(
 
     Batch and length are free. Before the folder appears, texts of six scripts and of all lengths go through its
     tokenizer and its graph under onnxruntime and are compared with `encode_document`; the largest difference is in the
-    manifest. The tokenizer cuts and pads as the encoder does; a document prompt is in the manifest, for the program to
-    put before the text. Settings of the encoder that come after the network, `max_active_dims`, are not in the graph.
+    manifest. The tokenizer cuts and pads documents as the encoder does, at its `document_length` where it states one; a
+    document prompt is in the manifest, for the program to put before the text. Settings of the encoder that come after
+    the network, `max_active_dims` and the similarity cosine, are not in the graph but in the manifest.
 
     Args:
         name: of the encoder, for the manifest.
@@ -63,10 +65,11 @@ def export_onnx(
     card = read_model_card(encoder)
     encoder = copy.deepcopy(encoder).cpu().float().eval()
     route = read_anatomy(encoder).splade_route("document")
+    n_tokens = _document_tokens(route, name)
 
     def fill(folder: Path) -> Manifest:
         inputs = _write_graph(encoder, route, folder / "model.onnx", output)
-        _write_tokenizer(encoder, folder)
+        _write_tokenizer(encoder.tokenizer, folder, n_tokens)
         route.transformer.model.config.to_json_file(folder / "config.json")
         difference = _largest_difference(encoder, route, folder, inputs, output)
         if not difference <= TOLERANCE:
@@ -87,7 +90,8 @@ def export_onnx(
             "output": output,
             "pooling": route.pooling.pooling_strategy,
             "activation": route.pooling.activation_function,
-            "max_seq_length": encoder.max_seq_length,
+            "max_seq_length": n_tokens,
+            "similarity": "cosine" if scores_by_cosine(encoder) else "dot",
             "document_prompt": prompt_of(encoder, "document"),
             "max_active_dims_not_applied": encoder.max_active_dims,
             "opset": OPSET,
@@ -156,10 +160,23 @@ def _write_graph(encoder: "SparseEncoder", route: SpladeRoute, path: Path, outpu
     return names
 
 
-def _write_tokenizer(encoder: "SparseEncoder", folder: Path) -> None:
+def _document_tokens(route: SpladeRoute, name: str) -> int:
+    """Tokens after which the encoder cuts a document: those of its settings for texts, for documents, or for all."""
+    transformer = route.transformer
+    stated = {**transformer.processing_kwargs.get("common", {}), **transformer.processing_kwargs.get("text", {})}
+    n_tokens: int = stated.pop("max_length", None) or transformer.document_length or transformer.max_seq_length
+    if stated:
+        raise SembridgeError(
+            f"{name} states processing_kwargs {', '.join(sorted(stated))}, which tokenizer.json cannot hold; only"
+            " max_length is exported. Remove them from its sentence_bert_config.json, or encode with sembridge."
+        )
+    return n_tokens
+
+
+def _write_tokenizer(tokenizer: "PreTrainedTokenizerFast", folder: Path, n_tokens: int) -> None:
     """The tokenizer's files, so that both transformers and the tokenizers library cut and pad as the encoder does."""
-    tokenizer = copy.deepcopy(encoder.tokenizer)
-    tokenizer.model_max_length = encoder.max_seq_length or tokenizer.model_max_length
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.model_max_length = n_tokens
     tokenizer.save_pretrained(str(folder))
     backend = tokenizer.backend_tokenizer
     backend.enable_truncation(tokenizer.model_max_length, direction=tokenizer.truncation_side)
@@ -254,6 +271,11 @@ def _readme(manifest: Manifest) -> str:
         use = f"""(logits,) = session.run(None, inputs)  # (texts, tokens, vocabulary)
 weights = {logarithms.format(masked)}.{manifest["pooling"]}(axis=1)"""
     prompt = f"Put {manifest['document_prompt']!r} before every text. " if manifest["document_prompt"] else ""
+    cosine = (
+        " Scale vectors to unit length: the encoder's score is the cosine."
+        if manifest["similarity"] == "cosine"
+        else ""
+    )
     licence: dict[str, Any] = {key: manifest[key] for key in ("license", "license_name", "license_link")}
     body = f"""# {manifest["encoder"]} as ONNX
 
@@ -261,7 +283,7 @@ weights = {logarithms.format(masked)}.{manifest["pooling"]}(axis=1)"""
 
 The document side, {manifest["architecture"]} with {manifest["n_dims"]} dimensions; under onnxruntime a weight differs
 from torch by at most {manifest["largest_difference_from_torch"]:.1e}. {prompt}Texts are cut after
-{manifest["max_seq_length"]} tokens.
+{manifest["max_seq_length"]} tokens.{cosine}
 
 With `pip install onnxruntime tokenizers`:
 
