@@ -15,10 +15,11 @@ from sembridge.deployment.export.manifest import Manifest, write_export
 from sembridge.encoders.anatomy import check_source_encoder
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.idf import idf_weights
-from sembridge.encoders.stated import Task, prompt_of
+from sembridge.encoders.stated import Task, prompt_of, scores_by_cosine
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
+    from sembridge.encoders.anatomy import Anatomy
     from sentence_transformers import SparseEncoder
     from transformers import PreTrainedTokenizerBase
 
@@ -58,6 +59,7 @@ def export_idf(
             "encoder": name,
             "encoder_fingerprint": sparse_encoder_fingerprint(encoder),
             "n_dims": len(tokens),
+            "similarity": "cosine" if scores_by_cosine(encoder) else "dot",
             "prompts": _prompts(anatomy),
         }
         if documents is None:
@@ -115,7 +117,8 @@ def _readme(manifest: Manifest) -> str:
 Documents are encoded by the full encoder. A token that is missing from the file would get the weight 1 there."""
     if manifest["n_tokens_opensearch_spells_otherwise"]:
         opensearch = _opensearch_note(manifest)
-    prompts = f", prompts={manifest['prompts']}" if manifest["prompts"] else ""
+    settings = f'similarity_fn_name="{manifest["similarity"]}"'
+    settings += f", prompts={manifest['prompts']}" if manifest["prompts"] else ""
     return f"""# Query weights of an inference-free encoder
 
 A weight for each of {manifest["n_tokens"]} tokens of {manifest["encoder"]}: {manifest["weights"]}.
@@ -131,7 +134,8 @@ from transformers import AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained(".")
 queries = SparseStaticEmbedding.from_json("idf.json", tokenizer=tokenizer, frozen=True)
 documents = SparseEncoder("{manifest["encoder"]}")  # the folder or hub id of the encoder
-encoder = SparseEncoder(modules=[Router.for_query_document([queries], list(documents))], similarity_fn_name="dot"{prompts})
+router = Router.for_query_document([queries], list(documents))
+encoder = SparseEncoder(modules=[router], {settings})
 ```
 
 {opensearch}
