@@ -58,6 +58,15 @@ def tiny() -> Vocabularies:
     return prepare_transfer(encoder, tiny_tokenizer("wordpiece", language="target"), RECIPE).vocabularies
 
 
+def test_texts_that_a_bridge_does_not_know_are_counted(tmp_path: Path) -> None:
+    """Of whole words in the target vocabulary, the tiny bridge knows those that have a meaning; of pieces, none."""
+    bridge = load_bridge(save_tiny_bridge(tmp_path / "bridge"))
+    (found, without_tokenizer) = scores(tiny(), {"static": bridge, "own": TinyBridge()})[:2]
+    texts = {tiny().target.texts[i] for i in set(tiny().target.text_ids) - set(tiny().overlap.target_ids)}
+    assert found.unknown == pytest.approx(len(texts - set(MEANINGS)) / len(texts), abs=1e-4)
+    assert without_tokenizer.unknown is None
+
+
 def write(folder: Path, text: str = WORDS) -> Path:
     path = folder / "words.tsv"
     path.write_text(text, encoding="utf-8")

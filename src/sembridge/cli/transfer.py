@@ -313,6 +313,11 @@ def _print_scores(scores: Sequence["BridgeScore"]) -> None:
             f"right: share of {scores[0].n_pairs:,} target tokens of the dictionary whose nearest English token is a "
             "translation; in 10: one of the ten nearest is. A random bridge has about 0."
         )
+    for score in scores:
+        if score.unknown:
+            console.print(
+                f"{score.bridge} knows no piece of {score.unknown:.1%} of the target texts; they are alike to it."
+            )
     console.print(
         "above chance, round trip: consistency without labels, no proof of right answers. mini/bridge on Korean has "
         "0.59 and 0.44 (and 0.39 right by a dictionary), a random bridge 0.00 and about 0.05."

@@ -1,6 +1,7 @@
-"""What static dense models do with pieces that their tokenizer does not know."""
+"""What dense models do with pieces that their tokenizer does not know."""
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,25 @@ def unknown_id(tokenizer: "Tokenizer") -> int | None:
         return None if model.unk_token is None else tokenizer.token_to_id(model.unk_token)
     id_: int | None = json.loads(tokenizer.to_str())["model"].get("unk_id")  # Unigram
     return id_
+
+
+def unknown_texts(tokenizer: object, texts: Sequence[str]) -> list[str] | None:
+    """Those of `texts` of which `tokenizer` knows no piece; None where that cannot be told.
+
+    A dense model gives all of them one vector, that of its unknown token, so they count as translations of one another.
+    """
+    from tokenizers import Tokenizer
+
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not isinstance(backend, Tokenizer):
+        return None
+    nothing = {unknown_id(backend), backend.token_to_id("▁")}  # the mark of a word's start stands alone before it
+    encodings = backend.encode_batch(list(texts), add_special_tokens=False)
+    return [
+        text
+        for text, encoding in zip(texts, encodings, strict=True)
+        if nothing.issuperset(id_ for id_, real in zip(encoding.ids, encoding.attention_mask, strict=True) if real)
+    ]
 
 
 def leave_out_unknown_pieces(bridge: "SentenceTransformer") -> None:

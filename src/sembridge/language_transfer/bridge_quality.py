@@ -8,13 +8,14 @@ m random vectors about m / (n + m) return home, and a bridge that knows nothing 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from sembridge.encoders.static_rules import unknown_texts
 from sembridge.encoders.vocabulary import Vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.bridge import Bridge, embed_texts
@@ -45,6 +46,8 @@ class BridgeScore:
         round_trip: share of these that came back to one of their ten nearest source tokens, themselves excluded.
         above_chance: mean over the target tokens of how probably the best similarity is above chance; None where there
             are too few to tell. A token without a vector counts 0.
+        unknown: share of the target texts of which the bridge's tokenizer knows no piece; None where that cannot be
+            told, as of several together.
     """
 
     bridge: str
@@ -54,6 +57,7 @@ class BridgeScore:
     n_round_trips: int
     round_trip: float
     above_chance: float | None
+    unknown: float | None = None
 
 
 def score_bridges(
@@ -92,7 +96,18 @@ def score_bridges(
     if len(embeds) > 1:
         together = combine(list(embeds.values()), source_texts, target_texts, recipe, device=device)
         embeds[" + ".join(embeds)] = together.embed
-    return [_score(name, embed(words), embed(target_texts), right, recipe, device) for name, embed in embeds.items()]
+    return [
+        replace(
+            _score(name, embed(words), embed(target_texts), right, recipe, device),
+            unknown=_unknown_share(bridges.get(name), target_texts),
+        )
+        for name, embed in embeds.items()
+    ]
+
+
+def _unknown_share(bridge: Bridge | None, texts: Sequence[str]) -> float | None:
+    unknown = unknown_texts(getattr(bridge, "tokenizer", None), texts)
+    return None if unknown is None else round(len(unknown) / len(texts), 4)
 
 
 def _distinct_words(texts: Sequence[str]) -> list[str]:

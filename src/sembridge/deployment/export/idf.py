@@ -19,9 +19,10 @@ from sembridge.encoders.stated import Task, prompt_of, scores_by_cosine
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
-    from sembridge.encoders.anatomy import Anatomy
     from sentence_transformers import SparseEncoder
     from transformers import PreTrainedTokenizerBase
+
+    from sembridge.encoders.anatomy import Anatomy
 
 logger = logging.getLogger(__name__)
 
