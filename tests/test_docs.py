@@ -254,6 +254,13 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert not missing
 
 
+def test_files_that_documents_name_exist() -> None:
+    named = re.compile(r"`((?:benchmarks|docs|reproduction|src|tests)/[\w./-]+\.\w+)`")
+    found = {name for path in DOCUMENTS for name in named.findall(path.read_text(encoding="utf-8"))}
+    assert len(found) > 20
+    assert not {name for name in found if not (ROOT / name).exists()}
+
+
 def test_documents_name_no_place_of_one_machine() -> None:
     absolute = re.compile(r"(?<![\w.])/(home|work|opt|root|tmp)/")
     assert not [path for path in DOCUMENTS if absolute.search(path.read_text(encoding="utf-8"))]
