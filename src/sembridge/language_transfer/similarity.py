@@ -42,10 +42,11 @@ def sparse_weights(
 ) -> SparseWeights:
     """W with `rule` applied to every row of `target_vectors @ source_vectors.T`, which never exists as a whole.
 
-    Bit for bit independent of the memory budget and the number of threads; a new order of the source rows only renames
-    the columns (TopKSoftmax: except where the k-th best is tied). `similarities` are dot products in float64, rounded
-    once to float32, and the weights are exact for them. The dot product is the cosine if the vectors have unit length;
-    a correction per source token is one more dimension (1 in the target vectors, the correction in the source vectors).
+    On one machine bit for bit independent of the memory budget and the number of threads; a new order of the source
+    rows only renames the columns (TopKSoftmax: except where the k-th best is tied). `similarities` are dot products in
+    float64, rounded once to float32, and the weights are exact for them. The dot product is the cosine if the vectors
+    have unit length; a correction per source token is one more dimension (1 in the target vectors, the correction in
+    the source vectors).
 
     Args:
         target_vectors: (n_target, dim), any floating type.

@@ -218,7 +218,7 @@ def train_fasttext(
     sentences: Callable[[], Iterable[Sequence[str]]], settings: FastTextSettings, *, progress: bool = False
 ) -> Any:
     """gensim's FastText over `sentences`, which are read once an epoch and once more; one worker, so that the same
-    sentences give the same bytes.
+    sentences give the same bytes on the same kind of machine.
 
     Raises:
         SembridgeError: gensim is not installed, or no word occurs `min_count` times.
