@@ -24,7 +24,7 @@ import torch
 from sentence_transformers import SparseEncoder
 from sembridge import load_encoder
 from sembridge.deployment.encoding import encode_shards
-from sembridge.deployment.encode_recipe import EncodeRecipe
+from sembridge.deployment.recipe import EncodeRecipe
 torch.set_num_threads(1)
 folder, corpus = Path(sys.argv[1]), Path(sys.argv[2])
 encoder = load_encoder(folder / "encoder")

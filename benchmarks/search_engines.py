@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array, load_npz, save_npz, vstack
 
-from sembridge.deployment.index_recipe import IndexRecipe
+from sembridge.deployment.recipe import IndexRecipe
 from sembridge.deployment.search.engines import open_engine
 from sembridge.deployment.search.protocol import Engine, Hit, SparseVector, rows
 from sembridge.retrieval.corpus import Document, stream_corpus

@@ -21,7 +21,7 @@ from test_cli import transfer
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_tokenizer
 from tiny_bridge import save_tiny_bridge
 
-from sembridge.deployment.index_recipe import IndexRecipe
+from sembridge.deployment.recipe import IndexRecipe
 from sembridge.deployment.search.index import SearchIndex
 from sembridge.deployment.search.indexing import index_corpus, resolve_recipe
 from sembridge.deployment.search.manifest import Manifest, read_manifest

@@ -16,8 +16,8 @@ from sentence_transformers import SparseEncoder
 from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
 
 from sembridge.deployment import encoding
-from sembridge.deployment.encode_recipe import EncodeRecipe
 from sembridge.deployment.encoding import encode_shards
+from sembridge.deployment.recipe import EncodeRecipe
 from sembridge.deployment.shards import MANIFEST, Share, read_manifest, read_shards
 from sembridge.encoders.vectors import encode_corpus
 from sembridge.errors import MissingExtraError, SembridgeError

@@ -10,7 +10,7 @@ import pytest
 from scipy.sparse import csr_array
 from search_laws import LAWS, N_DIMS, check_ranking, documents, expected, query, vectors
 
-from sembridge.deployment.index_recipe import IndexRecipe
+from sembridge.deployment.recipe import IndexRecipe
 from sembridge.deployment.search import exact
 from sembridge.deployment.search.engines import open_engine
 from sembridge.deployment.search.protocol import Engine, payload_of, rows, tags_of

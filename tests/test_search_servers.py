@@ -27,7 +27,7 @@ from servers import start_again, started_milvus, started_postgres
 from test_cli_search import record, write_corpus
 from tiny import tiny_encoder, tiny_tokenizer
 
-from sembridge.deployment.index_recipe import IndexRecipe
+from sembridge.deployment.recipe import IndexRecipe
 from sembridge.deployment.search import bulk
 from sembridge.deployment.search.bulk import Patience
 from sembridge.deployment.search.engines import open_engine

@@ -3,72 +3,64 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sembridge.cli.options import AllowPickle, Device, Json, RecipeFile, RemoteCode, read_recipe
+from sembridge.cli.options import Encoder, Json, Loading, Settings, verb
 from sembridge.cli.printing import console, print_json
-from sembridge.cli.program import app, quiet_loading
-from sembridge.deployment.encode_recipe import EncodeRecipe
+from sembridge.deployment.recipe import EncodeRecipe
+from sembridge.files.recipe import RUNNING
 
 if TYPE_CHECKING:
     from sembridge.deployment.encoding import EncodingReport
 
 
-@app.command(
-    epilog="""Examples:
+@dataclass(frozen=True)
+class Workers:
+    """Who encodes: this process or Ray's, here or on several machines."""
+
+    shard: Annotated[
+        str,
+        typer.Option(metavar="I/N", help="Every n-th shard only, from the i-th on; n machines together write all."),
+    ] = "1/1"
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Encode on Ray workers, here or on a cluster.", rich_help_panel=RUNNING)
+    ] = False
+    workers: Annotated[int, typer.Option(help="Ray workers.", metavar="NUMBER", min=1, rich_help_panel=RUNNING)] = 1
+
+
+@verb("""Examples:
 
 `sembridge encode splade-ko corpus.jsonl.gz --out shards --encode-with fast`
 
 `sembridge encode splade-ko corpus.parquet --out shards-by-four --shard 2/4`
 
-`sembridge encode splade-ko corpus.jsonl --out shards-by-ray --ray --workers 8`"""
-)
+`sembridge encode splade-ko corpus.jsonl --out shards-by-ray --ray --workers 8`""")
 def encode(
-    encoder: Annotated[str, typer.Argument(help="Sparse encoder: a folder, a hub id or mini/NAME.")],
+    encoder: Encoder,
     corpus: Annotated[str, typer.Argument(help="BEIR folder, .jsonl, .jsonl.gz, .parquet or mini/NAME.")],
     *,
-    out: Annotated[Path, typer.Option(help="Folder of shards; an interrupted run goes on where it stopped.")],
-    shard: Annotated[
-        str, typer.Option(help="i/n: every n-th shard only, from the i-th on; n machines together write all.")
-    ] = "1/1",
-    encode_with: Annotated[
-        str | None,
-        typer.Option(
-            help="stock (default), or on a CPU fast: the same vectors within 1e-4 in less time; fast-bf16: bfloat16."
-        ),
-    ] = None,
-    max_active_dims: Annotated[int | None, typer.Option(help="Keep a document's largest weights only.")] = None,
-    shard_size: Annotated[int | None, typer.Option(help="Documents of a shard.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Texts encoded at once.")] = None,
-    recipe: RecipeFile = None,
-    ray: Annotated[bool, typer.Option("--ray", help="Encode on Ray workers, here or on a cluster.")] = False,
-    workers: Annotated[int, typer.Option(help="Ray workers.", min=1)] = 1,
-    device: Device = "cpu",
-    trust_remote_code: RemoteCode = False,
-    allow_pickle: AllowPickle = False,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Shards; an interrupted run goes on where it stopped.")],
+    settings: Settings[EncodeRecipe],
+    workers: Workers,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Encodes a corpus of any size into Parquet shards, on one machine or many; a killed run goes on."""
-    flags = {
-        "encode_with": encode_with, "max_active_dims": max_active_dims, "shard_size": shard_size,
-        "batch_size": batch_size,
-    }  # fmt: skip
-    settings = read_recipe(EncodeRecipe, recipe, **flags)
-    from sembridge.deployment.encoding import encode_shards
+    recipe = settings.recipe
     from sembridge.deployment.shards import Share
-    from sembridge.encoders.loading import load_encoder
 
-    share = Share.parse(shard)
-    quiet_loading()
-    loaded = load_encoder(encoder, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
+    share = Share.parse(workers.shard)
+    from sembridge.deployment.encoding import encode_shards
+
+    loaded = loading.encoder(encoder)
     with _progress(shown=sys.stderr.isatty() and not as_json) as advance:
         report = encode_shards(
-            loaded, corpus, out, name=encoder, recipe=settings, share=share, ray_workers=workers if ray else None,
-            on_progress=advance,
+            loaded, corpus, out, name=encoder, recipe=recipe, share=share,
+            ray_workers=workers.workers if workers.ray else None, on_progress=advance,
         )  # fmt: skip
     if as_json:
         print_json(asdict(report))

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sembridge.cli.options import AllowPickle, Device, HowToEncode, Json, RemoteCode
+from sembridge.cli.options import AllowPickle, Device, HowToEncode, Json, RemoteCode, verb
 from sembridge.cli.printing import console, print_json
-from sembridge.cli.program import app, quiet_loading
+from sembridge.cli.program import quiet_loading
 from sembridge.encoders.settings import BATCH_SIZE
 from sembridge.retrieval.columns import EvaluationRow, best_of
 from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K
@@ -41,15 +41,13 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-@app.command(
-    epilog="""Examples:
+@verb("""Examples:
 
 `sembridge evaluate splade-ko --data mini/faq-ko`
 
 `sembridge evaluate splade-ko splade-ko-random --data mini/faq-ko --measure nDCG@10 --measure R@100`
 
-`sembridge evaluate splade-ko --data mini/faq-ko --data korquad/ko --baseline bm25-words --format json`"""
-)
+`sembridge evaluate splade-ko --data mini/faq-ko --data korquad/ko --baseline bm25-words --format json`""")
 def evaluate(
     encoders: Annotated[
         list[str], typer.Argument(metavar="ENCODER...", help="Sparse encoders: hub id, folder or mini/NAME.")

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sembridge.cli.options import Device, Json
+from sembridge.cli.options import Device, Json, verb
 from sembridge.cli.printing import figure_text, print_json, print_table, sources_text
-from sembridge.cli.program import app, quiet_loading
+from sembridge.cli.program import quiet_loading
 
 if TYPE_CHECKING:
     from sembridge.language_transfer.explanation import Dimension, SharedDimension, TokenExplanation
 
 
-@app.command(
-    epilog="""Examples:
+@verb("""Examples:
 
 `sembridge explain splade-ko 학교`
 
-`sembridge explain splade-ko "학교는 몇 시에 시작하나요?" --document "수업은 아홉 시에 시작합니다."`"""
-)
+`sembridge explain splade-ko "학교는 몇 시에 시작하나요?" --document "수업은 아홉 시에 시작합니다."`""")
 def explain(
     folder: Annotated[Path, typer.Argument(help="Folder written by `sembridge transfer`.")],
     texts: Annotated[list[str], typer.Argument(help="Tokens, or texts.", metavar="TOKEN_OR_TEXT...")],

@@ -1,244 +1,217 @@
 """`sembridge export FORMAT`: an encoder, or a corpus as it sees it, in the files of other programs."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sembridge.cli.options import AllowPickle, Device, HowToEncode, Json, RemoteCode
+from sembridge.cli.help import Verbs
+from sembridge.cli.options import Encoder, HowToEncode, Json, Loading, Only, Output, verb
 from sembridge.cli.printing import console, print_json
-from sembridge.cli.program import app, quiet_loading
+from sembridge.cli.program import app
 from sembridge.deployment.export.settings import DEFAULT_SCALE
-from sembridge.files.atomic import check_output_folder
 
 if TYPE_CHECKING:
-    from sentence_transformers import SparseEncoder
-
     from sembridge.deployment.export.collection import Collection
     from sembridge.deployment.export.manifest import Manifest
 
 export = typer.Typer(
-    name="export", no_args_is_help=True, help="Writes an encoder, or a corpus encoded by it, for another program."
+    name="export",
+    cls=Verbs,
+    no_args_is_help=True,
+    help="Writes an encoder, or a corpus encoded by it, for another program.",
 )
 app.add_typer(export)
 
-Encoder = Annotated[str, typer.Argument(help="Sparse encoder: a hub id, a folder or mini/NAME.")]
-Corpus = Annotated[
-    Path,
-    typer.Argument(help="BEIR folder, .jsonl, .jsonl.gz or .parquet; or a folder of shards written by encode."),
-]
-Out = Annotated[Path, typer.Argument(help="Folder to write; it must be new or empty.")]
-Queries = Annotated[
-    Path | None, typer.Option(help="Queries to export too: .jsonl, .jsonl.gz, .parquet or a BEIR folder.")
-]
-Scale = Annotated[float, typer.Option(help="Weights become integers, round(scale x weight).")]
-MaxActiveDims = Annotated[int | None, typer.Option(min=1, help="Largest weights of a document that are kept.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")]
+
+@dataclass(frozen=True)
+class Texts:
+    """What is written as the encoder sees it."""
+
+    encoder: Encoder
+    corpus: Annotated[
+        Path,
+        typer.Argument(help="BEIR folder, .jsonl, .jsonl.gz or .parquet; or a folder of shards written by encode."),
+    ]
+    queries: Annotated[
+        Path | None,
+        typer.Option(metavar="TEXTS", help="Queries to export too: .jsonl, .jsonl.gz, .parquet or a BEIR folder."),
+    ] = None
+    max_active_dims: Annotated[
+        int | None, typer.Option(min=1, metavar="DIMS", help="Of a document that are kept, the largest.")
+    ] = None
+    encode_with: HowToEncode = "stock"
+
+    def collection(self, loading: Loading, *, quiet: bool) -> "Collection":
+        from sembridge.deployment.export.collection import open_collection
+
+        return open_collection(
+            loading.encoder(self.encoder), self.corpus, self.queries, name=self.encoder,
+            encode_with=self.encode_with, max_active_dims=self.max_active_dims,
+            progress=sys.stderr.isatty() and not quiet,
+        )  # fmt: skip
 
 
-@export.command(
-    epilog="""Example:
+Scale = Annotated[float, typer.Option(metavar="NUMBER", help="Weights become integers, round(scale x weight).")]
 
-`sembridge export onnx splade-ko splade-ko-onnx`"""
+
+@verb(
+    """Example:
+
+`sembridge export onnx splade-ko splade-ko-onnx`""",
+    of=export,
 )
 def onnx(
     encoder: Encoder,
-    out: Out,
-    output: Annotated[
+    output: Output,
+    content: Annotated[
         Literal["weights", "logits"],
-        typer.Option(help="What the graph gives: a text's weights, or the logits of its tokens (for fastembed)."),
+        typer.Option(
+            "--output",
+            metavar="weights|logits",
+            help="What the graph gives: a text's weights, or the logits of its tokens (for fastembed).",
+        ),
     ] = "weights",
-    overwrite: Overwrite = False,
-    trust_remote_code: RemoteCode = False,
-    allow_pickle: AllowPickle = False,
+    *,
+    loading: Annotated[Loading, Only(("trust_remote_code", "allow_pickle"))],
     as_json: Json = False,
 ) -> None:
     """The document side as an ONNX graph with its tokenizer, checked against torch."""
-    check_output_folder(out, overwrite=overwrite)
+    output.check()
     from sembridge.deployment.export.onnx_model import check_onnx, export_onnx
 
     check_onnx()
-    loaded = _load(encoder, "cpu", trust_remote_code, allow_pickle)
-    _print(export_onnx(loaded, out, name=encoder, output=output, overwrite=overwrite), out, as_json=as_json)
+    loaded = loading.encoder(encoder)
+    manifest = export_onnx(loaded, output.out, name=encoder, output=content, overwrite=output.overwrite)
+    _print(manifest, output.out, as_json=as_json)
 
 
-@export.command(
-    epilog="""Example:
+@verb(
+    """Example:
 
-`sembridge export lucene splade-ko mini/faq-ko lucene-ko --queries mini/faq-ko`"""
+`sembridge export lucene splade-ko mini/faq-ko lucene-ko --queries mini/faq-ko`""",
+    of=export,
 )
 def lucene(
-    encoder: Encoder,
-    corpus: Corpus,
-    out: Out,
-    queries: Queries = None,
-    scale: Scale = DEFAULT_SCALE,
-    max_active_dims: MaxActiveDims = None,
-    encode_with: HowToEncode = "stock",
-    device: Device = "cpu",
-    overwrite: Overwrite = False,
-    trust_remote_code: RemoteCode = False,
-    allow_pickle: AllowPickle = False,
-    as_json: Json = False,
+    texts: Texts, output: Output, scale: Scale = DEFAULT_SCALE, *, loading: Loading, as_json: Json = False
 ) -> None:
     """Impact vectors for Lucene: Anserini's JsonVectorCollection and topics."""
-    check_output_folder(out, overwrite=overwrite)
+    output.check()
     from sembridge.deployment.export.lucene import export_lucene
 
-    loaded = _load(encoder, device, trust_remote_code, allow_pickle)
-    collection = _collection(loaded, encoder, corpus, queries, encode_with, max_active_dims, quiet=as_json)
-    _print(export_lucene(collection, out, scale=scale, overwrite=overwrite), out, as_json=as_json)
+    collection = texts.collection(loading, quiet=as_json)
+    manifest = export_lucene(collection, output.out, scale=scale, overwrite=output.overwrite)
+    _print(manifest, output.out, as_json=as_json)
 
 
-@export.command(
-    epilog="""Example:
+@verb(
+    """Example:
 
-`sembridge export pisa splade-ko mini/faq-ko pisa-ko --queries mini/faq-ko`"""
+`sembridge export pisa splade-ko mini/faq-ko pisa-ko --queries mini/faq-ko`""",
+    of=export,
 )
 def pisa(
-    encoder: Encoder,
-    corpus: Corpus,
-    out: Out,
-    queries: Queries = None,
-    scale: Scale = DEFAULT_SCALE,
-    max_active_dims: MaxActiveDims = None,
-    encode_with: HowToEncode = "stock",
-    device: Device = "cpu",
-    overwrite: Overwrite = False,
-    trust_remote_code: RemoteCode = False,
-    allow_pickle: AllowPickle = False,
-    as_json: Json = False,
+    texts: Texts, output: Output, scale: Scale = DEFAULT_SCALE, *, loading: Loading, as_json: Json = False
 ) -> None:
     """An index of quantised weights for PISA."""
-    check_output_folder(out, overwrite=overwrite)
+    output.check()
     from sembridge.deployment.export.pisa import check_pisa, export_pisa
 
     check_pisa()
-    loaded = _load(encoder, device, trust_remote_code, allow_pickle)
-    collection = _collection(loaded, encoder, corpus, queries, encode_with, max_active_dims, quiet=as_json)
-    _print(export_pisa(collection, out, scale=scale, overwrite=overwrite), out, as_json=as_json)
+    collection = texts.collection(loading, quiet=as_json)
+    manifest = export_pisa(collection, output.out, scale=scale, overwrite=output.overwrite)
+    _print(manifest, output.out, as_json=as_json)
 
 
-@export.command(
-    epilog="""Example:
+@verb(
+    """Example:
 
-`sembridge export seismic splade-ko mini/faq-ko seismic-ko --queries mini/faq-ko`"""
+`sembridge export seismic splade-ko mini/faq-ko seismic-ko --queries mini/faq-ko`""",
+    of=export,
 )
-def seismic(
-    encoder: Encoder,
-    corpus: Corpus,
-    out: Out,
-    queries: Queries = None,
-    max_active_dims: MaxActiveDims = None,
-    encode_with: HowToEncode = "stock",
-    device: Device = "cpu",
-    overwrite: Overwrite = False,
-    trust_remote_code: RemoteCode = False,
-    allow_pickle: AllowPickle = False,
-    as_json: Json = False,
-) -> None:
+def seismic(texts: Texts, output: Output, loading: Loading, as_json: Json = False) -> None:
     """JSON lines of weights for Seismic."""
-    check_output_folder(out, overwrite=overwrite)
+    output.check()
     from sembridge.deployment.export.seismic import export_seismic
 
-    loaded = _load(encoder, device, trust_remote_code, allow_pickle)
-    collection = _collection(loaded, encoder, corpus, queries, encode_with, max_active_dims, quiet=as_json)
-    _print(export_seismic(collection, out, overwrite=overwrite), out, as_json=as_json)
+    collection = texts.collection(loading, quiet=as_json)
+    _print(export_seismic(collection, output.out, overwrite=output.overwrite), output.out, as_json=as_json)
 
 
-@export.command(
-    epilog="""Example:
+@verb(
+    """Example:
 
-`sembridge export idf splade-ko idf-ko --corpus mini/faq-ko`"""
+`sembridge export idf splade-ko idf-ko --corpus mini/faq-ko`""",
+    of=export,
 )
 def idf(
     encoder: Encoder,
-    out: Out,
+    output: Output,
     corpus: Annotated[
         Path | None,
-        typer.Option(help="Texts to compute IDF from; without it, the weights of the encoder's own query side."),
+        typer.Option(
+            metavar="TEXTS",
+            help="Texts to compute IDF from; without it, the weights of the encoder's own query side.",
+        ),
     ] = None,
-    overwrite: Overwrite = False,
-    trust_remote_code: RemoteCode = False,
-    allow_pickle: AllowPickle = False,
+    *,
+    loading: Annotated[Loading, Only(("trust_remote_code", "allow_pickle"))],
     as_json: Json = False,
 ) -> None:
     """idf.json, the query weights of an inference-free model (OpenSearch, Sentence Transformers)."""
-    check_output_folder(out, overwrite=overwrite)
+    output.check()
     from sembridge.deployment.export.idf import export_idf
     from sembridge.retrieval.corpus import stream_corpus
 
-    loaded = _load(encoder, "cpu", trust_remote_code, allow_pickle)
+    loaded = loading.encoder(encoder)
     documents = None if corpus is None else (document.content for document in stream_corpus(corpus))
-    _print(export_idf(loaded, out, documents, name=encoder, overwrite=overwrite), out, as_json=as_json)
+    manifest = export_idf(loaded, output.out, documents, name=encoder, overwrite=output.overwrite)
+    _print(manifest, output.out, as_json=as_json)
 
 
-@export.command(
-    epilog="""Example:
+@verb(
+    """Example:
 
-`sembridge export pivot splade-ko splade-ko-pivot --words korean.txt --bridge mini/bridge`"""
+`sembridge export pivot splade-ko splade-ko-pivot --words korean.txt --bridge mini/bridge`""",
+    of=export,
 )
 def pivot(
     encoder: Annotated[Path, typer.Argument(help="Folder written by `sembridge transfer`.")],
-    out: Out,
+    output: Output,
     source: Annotated[
-        str | None, typer.Option(help="The source encoder; by default the one that the folder's report names.")
+        str | None,
+        typer.Option(metavar="MODEL", help="The source encoder; by default the one that the folder's report names."),
     ] = None,
     words: Annotated[
-        Path | None, typer.Option(help="Text of the language, a passage a line: its words get tokens of their own.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Text of the language, a passage a line: its words get tokens of their own."),
     ] = None,
-    bridge: Annotated[str | None, typer.Option(help="Multilingual dense encoder that places the words.")] = None,
-    overwrite: Overwrite = False,
-    trust_remote_code: RemoteCode = False,
-    allow_pickle: AllowPickle = False,
+    bridge: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Multilingual dense encoder that places the words.")
+    ] = None,
+    *,
+    loading: Annotated[Loading, Only(("trust_remote_code", "allow_pickle"))],
     as_json: Json = False,
 ) -> None:
     """The language of a transferred encoder over its source's vocabulary: asks an English index, a stock folder."""
     if (words is None) != (bridge is None):
         raise typer.BadParameter("words are placed by a bridge: give both together", param_hint="--words --bridge")
-    check_output_folder(out, overwrite=overwrite)
+    output.check()
     from sembridge.deployment.export.pivot import export_pivot
-    from sembridge.encoders.loading import load_bridge
     from sembridge.language_transfer.folder import read_report
     from sembridge.language_transfer.pivot_words import words_of
 
-    name = source or read_report(encoder).source_encoder
-    loaded = _load(name, "cpu", trust_remote_code, allow_pickle)
     manifest = export_pivot(
         encoder,
-        loaded,
-        out,
+        loading.encoder(source or str(read_report(encoder).source_encoder)),
+        output.out,
         words=() if words is None else words_of(words),
-        bridge=None if bridge is None else load_bridge(bridge, allow_pickle=allow_pickle),
-        overwrite=overwrite,
+        bridge=None if bridge is None else loading.bridge(bridge),
+        overwrite=output.overwrite,
     )
-    _print(manifest, out, as_json=as_json)
-
-
-def _load(name: str, device: str, trust_remote_code: bool, allow_pickle: bool) -> "SparseEncoder":
-    from sembridge.encoders.loading import load_encoder
-
-    quiet_loading()
-    return load_encoder(name, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
-
-
-def _collection(
-    encoder: "SparseEncoder",
-    name: str,
-    corpus: Path,
-    queries: Path | None,
-    encode_with: HowToEncode,
-    max_active_dims: int | None,
-    *,
-    quiet: bool,
-) -> "Collection":
-    from sembridge.deployment.export.collection import open_collection
-
-    progress = sys.stderr.isatty() and not quiet
-    return open_collection(
-        encoder, corpus, queries, name=name, encode_with=encode_with, max_active_dims=max_active_dims, progress=progress
-    )
+    _print(manifest, output.out, as_json=as_json)
 
 
 def _print(manifest: "Manifest", out: Path, *, as_json: bool) -> None:

@@ -13,15 +13,17 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from sembridge.cli.help import Verbs
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import write_failure
 
 app = typer.Typer(
     name="sembridge",
     help="Moves an English learned sparse retrieval encoder (SPLADE) to another language.",
+    cls=Verbs,
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # help is written by cli.help
     pretty_exceptions_enable=False,
 )
 INTERRUPTED = 130
@@ -48,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _report(error: Exception) -> int:
     """The exit code of a refusal, wrong usage or a full disk, after printing it; any other error is raised again."""
     if isinstance(error, USAGE_ERROR):
-        error.show()
+        if type(error).__name__ == "NoArgsIsHelpError":  # nothing was asked: an answer, not a complaint
+            typer.echo(error.ctx.get_help())
+        else:
+            error.show()
         return 2
     message = str(error) if isinstance(error, SembridgeError) else write_failure(error)
     if message is None:

@@ -6,18 +6,16 @@ from typing import Annotated
 
 import typer
 
-from sembridge.cli.options import Json
+from sembridge.cli.options import Json, verb
 from sembridge.cli.printing import console, print_json
-from sembridge.cli.program import app, quiet_loading
+from sembridge.cli.program import quiet_loading
 
 
-@app.command(
-    epilog="""Examples:
+@verb("""Examples:
 
 `sembridge report splade-ko --out splade-ko.html`
 
-`sembridge report mini-grid splade-ko splade-ru --data DATA --title "Korean and Russian" --overwrite`"""
-)
+`sembridge report mini-grid splade-ko splade-ru --data DATA --title "Korean and Russian" --overwrite`""")
 def report(
     folders: Annotated[
         list[Path],

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sembridge.cli.options import Json
+from sembridge.cli.options import Json, verb
 from sembridge.cli.printing import console, print_json
-from sembridge.cli.program import app, quiet_loading
+from sembridge.cli.program import quiet_loading
 from sembridge.experiments.recipe import GridRecipe
 
 if TYPE_CHECKING:
@@ -17,15 +17,13 @@ if TYPE_CHECKING:
     from sembridge.experiments.workers import Outcome
 
 
-@app.command(
-    epilog="""Examples:
+@verb("""Examples:
 
 `sembridge reproduce reproduction/mini/faq.yaml --dry-run`
 
 `sembridge reproduce reproduction/mini/faq.yaml --out faq --only /ko/bm25 --only /ko/english`
 
-`sembridge reproduce reproduction/mini/grid.yaml --data DATA --vectors VECTORS --out mini-grid --jobs 2`"""
-)
+`sembridge reproduce reproduction/mini/grid.yaml --data DATA --vectors VECTORS --out mini-grid --jobs 2`""")
 def reproduce(
     recipe_file: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of a grid.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the results; an earlier run there is continued.")] = None,

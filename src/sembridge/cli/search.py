@@ -1,16 +1,16 @@
 """`sembridge search`: the best documents of an index for some queries."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sembridge.cli.options import AllowPickle, Device, Json, RemoteCode
+from sembridge.cli.options import Json, Loading, verb
 from sembridge.cli.printing import console, print_json, print_table, sources_text
-from sembridge.cli.program import app, quiet_loading
+from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -24,50 +24,71 @@ if TYPE_CHECKING:
 _SNIPPET = 160  # characters of a text that a table shows
 
 
-@app.command(
-    epilog="""Examples:
+@dataclass(frozen=True)
+class Question:
+    """What is asked for."""
+
+    queries: Annotated[list[str], typer.Argument(help="Texts to search for.", metavar="QUERY...")]
+    top_k: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Documents a query.")] = 10
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="FIELD=VALUE", help="That a document must have; may be repeated."),
+    ] = None
+    explain: Annotated[bool, typer.Option("--explain", help="Show the terms behind every score.")] = False
+
+    def check(self) -> None:
+        if any(not query.strip() for query in self.queries):
+            raise SembridgeError("A query is empty; give a text to search for.")
+
+
+@dataclass(frozen=True)
+class Places:
+    """What the index remembers, where it is now, and who asks."""
+
+    encoder: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Where the index's encoder is now, if it was moved.")
+    ] = None
+    query_encoder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Of an encoder transferred from the index's: ask an English index in its language.",
+        ),
+    ] = None
+    url: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where the index's server is now.")] = None
+
+
+@verb("""Examples:
 
 `sembridge search my-index "학교는 몇 시에 시작하나요?"`
 
 `sembridge search my-index "학교" --filter year=2020 --top-k 3 --explain`
 
-`sembridge search english-index "학교는 몇 시에 시작하나요?" --query-encoder splade-ko --explain`"""
-)
+`sembridge search english-index "학교는 몇 시에 시작하나요?" --query-encoder splade-ko --explain`""")
 def search(
     folder: Annotated[Path, typer.Argument(help="Folder written by `sembridge index`.")],
-    queries: Annotated[list[str], typer.Argument(help="Texts to search for.", metavar="QUERY...")],
-    top_k: Annotated[int, typer.Option(min=1, help="Documents a query.")] = 10,
-    filters: Annotated[
-        list[str] | None, typer.Option("--filter", help="field=value that a document must have; may be repeated.")
-    ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show the terms behind every score.")] = False,
-    encoder: Annotated[str | None, typer.Option(help="Where the index's encoder is now, if it was moved.")] = None,
-    query_encoder: Annotated[
-        Path | None,
-        typer.Option(help="Folder of an encoder transferred from the index's: ask an English index in its language."),
-    ] = None,
-    url: Annotated[str | None, typer.Option(help="Where the index's server is now.")] = None,
-    device: Device = "cpu",
-    trust_remote_code: RemoteCode = False,
-    allow_pickle: AllowPickle = False,
+    question: Question,
+    places: Places,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Searches an index with the encoder that it was made with, or in the language of one transferred from it."""
+    question.check()
     from sembridge.deployment.search.index import SearchIndex
     from sembridge.deployment.search.manifest import read_manifest
 
-    name = encoder or read_manifest(folder).encoder.name
-    with SearchIndex.open(folder, url=url) as opened:
-        from sembridge.encoders.loading import load_encoder
-        from sembridge.encoders.names import resolve
-
-        quiet_loading()
-        loaded = load_encoder(name, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
-        pivot = None if query_encoder is None else _pivot(query_encoder, loaded)
-        found = opened.search(pivot or loaded, queries, top_k=top_k, filters=filters or (), with_terms=explain)
+    queries = question.queries
+    name = places.encoder or read_manifest(folder).encoder.name
+    with SearchIndex.open(folder, url=places.url) as opened:
+        loaded = loading.encoder(name)
+        pivot = None if places.query_encoder is None else _pivot(places.query_encoder, loaded)
+        found = opened.search(
+            pivot or loaded, queries, top_k=question.top_k, filters=question.filters or (), with_terms=question.explain
+        )
     explained: list[Explain | None] = [None] * len(queries)
-    if explain:
+    if question.explain:
         from sembridge.deployment.search.explanation import TermExplainer
+        from sembridge.encoders.names import resolve
 
         explainer = TermExplainer.of(loaded, resolve(name), n_dims=opened.manifest.encoder.n_dims)
         origins = [None if pivot is None else pivot.origins(query) for query in queries]

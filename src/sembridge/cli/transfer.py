@@ -2,41 +2,88 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sembridge.cli.options import (
-    DEFAULT_BRIDGE,
-    AllowPickle,
-    BridgeNames,
-    Device,
-    Json,
-    Preset,
-    RecipeFile,
-    RemoteCode,
-    Source,
-    Target,
-    read_recipe,
-)
+from sembridge.cli.options import Cache, Json, Loading, Only, Output, Settings, Source, Target, verb
 from sembridge.cli.printing import console, figure_text, print_counts, print_json, print_table
-from sembridge.cli.program import app, quiet_loading
 from sembridge.errors import SembridgeError
-from sembridge.files.atomic import check_output_folder
 from sembridge.language_transfer.recipe import TransferRecipe
 
 if TYPE_CHECKING:
     from sembridge.experiments.tuning import Tuning
     from sembridge.language_transfer.bridge_quality import BridgeScore
-    from sembridge.language_transfer.folder import TransferReport
+    from sembridge.language_transfer.folder import Origin, TransferReport
     from sembridge.language_transfer.inspection import Inspection
     from sembridge.retrieval.data import RetrievalData
 
 
-@app.command(
-    epilog="""Examples:
+DEFAULT_BRIDGE = "intfloat/multilingual-e5-small"
+
+
+@dataclass(frozen=True)
+class Models:
+    """What is transferred to where, through which bridges, and what the model card says of it."""
+
+    source: Source
+    target_tokenizer: Target
+    bridge: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bridge",
+            metavar="MODEL",
+            help="Multilingual dense encoder: hub id, folder or mini/NAME. Given again, several are averaged.",
+            show_default=DEFAULT_BRIDGE,
+        ),
+    ] = None
+    language: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Of the target, for the model card, e.g. ko.")
+    ] = None
+
+    @property
+    def bridge_names(self) -> list[str]:
+        return sorted({*(self.bridge or [DEFAULT_BRIDGE])})
+
+    def origin(self, bridges: Sequence[str]) -> "Origin":
+        """The names for the report and the model card; the licence is the source's."""
+        from sembridge.encoders.loading import read_model_card
+        from sembridge.language_transfer.folder import Origin
+
+        card = read_model_card(self.source)
+        return Origin(
+            source_encoder=self.source,
+            target_tokenizer=self.target_tokenizer,
+            bridge=" + ".join(bridges) or None,
+            language=self.language or next(iter(read_model_card(self.target_tokenizer).language), None),
+            license=card.license,
+            license_name=card.license_name,
+            license_link=card.license_link,
+        )
+
+
+@dataclass(frozen=True)
+class BridgeScoring:
+    """Which bridges are scored, and by what."""
+
+    bridge: Annotated[
+        list[str] | None,
+        typer.Option("--bridge", metavar="MODEL", help="Score this bridge; given again, each and all together."),
+    ] = None
+    dictionary: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --bridge: lines of English, tab, target (.gz), to score it by."),
+    ] = None
+    cache: Cache = None
+
+    def check(self) -> None:
+        if self.dictionary is not None and not self.bridge:
+            raise SembridgeError(f"--dictionary {self.dictionary} scores a bridge; add --bridge NAME, or leave it out.")
+
+
+@verb("""Examples:
 
 `sembridge transfer ibm-granite/granite-embedding-30m-sparse monologg/kobigbird-bert-base splade-ko`
 
@@ -46,72 +93,23 @@ if TYPE_CHECKING:
 
 `sembridge transfer mini/splade-en mini/tokenizer-ko ko --bridge mini/bridge --target-text article.txt --through-words`
 
-`sembridge transfer mini/splade-en mini/tokenizer-ko splade-ko-2 --bridge mini/bridge --bridge BAAI/bge-m3`"""
-)
+`sembridge transfer mini/splade-en mini/tokenizer-ko splade-ko-2 --bridge mini/bridge --bridge BAAI/bge-m3`""")
 def transfer(
-    source: Source,
-    target_tokenizer: Target,
-    out: Annotated[Path, typer.Argument(help="Folder to write; it must be new or empty.")],
-    bridge: BridgeNames = None,
-    preset: Preset = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="sembridge, or a baseline: random, mean, univariate, multivariate, focus (--target-text), "
-            "ofa (--word-vectors), wechsel (--word-vectors, --source-word-vectors, --dictionary)."
-        ),
-    ] = None,
-    alpha: Annotated[
-        float | None, typer.Option(help="entmax exponent; 1 softmax, 2 sparsemax, larger is sparser.")
-    ] = None,
-    weighting: Annotated[str | None, typer.Option(help="entmax or softmax-topk.")] = None,
-    fallback: Annotated[str | None, typer.Option(help="Rows without usable similarity.")] = None,
-    min_similarity: Annotated[float | None, typer.Option(help="Below it a row falls back.")] = None,
-    residual: Annotated[float | None, typer.Option(help="Share of a trusted row that is drawn, its own.")] = None,
-    evidence: Annotated[bool | None, typer.Option(help="Trust rows as far as they are above chance.")] = None,
-    match_activity: Annotated[bool | None, typer.Option(help="As many active dims as the source encoder.")] = None,
-    firing_cap: Annotated[float | None, typer.Option(help="Share of texts a new token may fire in.")] = None,
-    covariance_scale: Annotated[
-        float | None, typer.Option(help="Of multivariate rows; 1e-5 is transformers' mean_resizing.")
-    ] = None,
-    target_text: Annotated[
-        Path | None,
-        typer.Option(help="focus; optional for --firing-cap, --through-words: UTF-8, a passage a line (.gz)."),
-    ] = None,
-    through_words: Annotated[
-        bool | None, typer.Option(help="Place tokens also by the words of --target-text that contain them.")
-    ] = None,
-    word_vectors: Annotated[
-        Path | None, typer.Option(help="ofa: multilingual, wechsel: target word vectors, word2vec format (.gz).")
-    ] = None,
-    source_word_vectors: Annotated[
-        Path | None, typer.Option(help="wechsel: English word vectors; ofa: optional, in the same space.")
-    ] = None,
-    dictionary: Annotated[Path | None, typer.Option(help="wechsel: lines of English, tab, target (.gz).")] = None,
-    extend: Annotated[
-        bool | None, typer.Option("--extend", help="Keep the English vocabulary, append new tokens.")
-    ] = None,
-    add_special_tokens: Annotated[
-        bool | None,
-        typer.Option("--add-special-tokens", help="Put the target's own [CLS] and [SEP] around texts, if it does not."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of drawn rows.")] = None,
+    models: Models,
+    output: Output,
+    settings: Settings[TransferRecipe],
     tune: Annotated[
         str | None,
         typer.Option(
-            help="Choose the settings that no flag fixes: BEIR folder with a dev or train split, mini/NAME, or "
-            "corpus:PLACE for text without labels."
+            metavar="DATA",
+            help="Choose the settings that no option fixes: BEIR folder with a dev or train split, mini/NAME, or "
+            "corpus:PLACE for text without labels.",
         ),
     ] = None,
-    recipe_file: RecipeFile = None,
-    language: Annotated[str | None, typer.Option(help="Language code for the model card, e.g. ko.")] = None,
-    device: Device = "cpu",
-    memory_budget_mb: Annotated[int | None, typer.Option(help="For blocks of similarities.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of cached bridge and fastText vectors.")] = None,
-    trust_remote_code: RemoteCode = False,
-    allow_pickle: AllowPickle = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show sizes, overlap and cost; write nothing.")] = False,
+    cache: Cache = None,
+    *,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Moves an English sparse encoder to another language.
@@ -119,57 +117,37 @@ def transfer(
     Writes a stock SparseEncoder folder with `alignment.safetensors` (which English tokens every new token was made
     of), `report.json`, `recipe.yaml` and a model card; with --tune also `tuning.json`, the settings that were tried.
     """
-    flags: dict[str, Any] = {
-        "preset": preset, "method": method, "alpha": alpha, "weighting": weighting, "fallback": fallback,
-        "extend": extend, "min_similarity": min_similarity, "residual": residual, "seed": seed,
-        "memory_budget_mb": memory_budget_mb, "evidence": evidence, "match_activity": match_activity,
-        "firing_cap": firing_cap, "covariance_scale": covariance_scale, "target_text": target_text,
-        "through_words": through_words, "add_special_tokens": add_special_tokens,
-        "word_vectors": word_vectors, "source_word_vectors": source_word_vectors, "dictionary": dictionary,
-    }  # fmt: skip
-    recipe = read_recipe(TransferRecipe, recipe_file, **flags)
+    recipe = settings.recipe
     recipe.check_files()
     if not dry_run:
-        check_output_folder(out, overwrite=overwrite)
-    from sembridge.encoders import loading
+        output.check()
     from sembridge.language_transfer import assembly, inspection, preparation
-    from sembridge.language_transfer.folder import Origin
 
-    quiet_loading()
-    safety: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    fixed = {name for name, value in flags.items() if value is not None}
-    tuning_data = None if tune is None else _tuning_data(tune, recipe, fixed)
-    encoder = loading.load_encoder(source, device=device, **safety)
-    tokenizer = loading.load_tokenizer(target_tokenizer, trust_remote_code=trust_remote_code)
+    tuning_data = None if tune is None else _tuning_data(tune, recipe, set(settings.flags))
+    encoder, tokenizer = loading.encoder(models.source), loading.tokenizer(models.target_tokenizer)
     if dry_run:
         prepared = preparation.prepare_transfer(encoder, tokenizer, recipe)
         _print_inspection(inspection.inspect_transfer(prepared, recipe), as_json=as_json)
         if tuning_data is not None and not as_json:
             console.print(_tuning_plan(tuning_data))
         return
-    needs_bridge = recipe.method == "sembridge"
-    bridges = sorted({*(bridge or [DEFAULT_BRIDGE])}) if needs_bridge else []
-    card = loading.read_model_card(source)
-    origin = Origin(
-        source_encoder=source,
-        target_tokenizer=target_tokenizer,
-        bridge=" + ".join(bridges) or None,
-        language=language or next(iter(loading.read_model_card(target_tokenizer).language), None),
-        license=card.license,
-        license_name=card.license_name,
-        license_link=card.license_link,
-    )
-    loaded: Any = [loading.load_bridge(name, device=device, **safety) for name in bridges] or None
-    run: dict[str, Any] = {"device": device, "cache_folder": cache, "progress": sys.stderr.isatty() and not as_json}
+    bridges = models.bridge_names if recipe.method == "sembridge" else []
+    origin = models.origin(bridges)
+    loaded: Any = [loading.bridge(name) for name in bridges] or None
+    run: dict[str, Any] = {
+        "device": loading.device,
+        "cache_folder": cache,
+        "progress": sys.stderr.isatty() and not as_json,
+    }
     tuning = None
     if tuning_data is not None and loaded is not None:
         from sembridge.experiments.tuning import tune as tune_settings
 
-        tuning = tune_settings(encoder, tokenizer, loaded, tuning_data, recipe=recipe, fixed=fixed, **run)
+        tuning = tune_settings(encoder, tokenizer, loaded, tuning_data, recipe=recipe, fixed=set(settings.flags), **run)
         recipe, origin = tuning.recipe, replace(origin, tuned_on=tuning.data_text)
     result = assembly.transfer(encoder, tokenizer, loaded, recipe=recipe, origin=origin, **run)
     table = None if tuning is None else tuning.to_dict()
-    folder = result.save(out, overwrite=overwrite, tuning=table)
+    folder = result.save(output.out, overwrite=output.overwrite, tuning=table)
     if as_json:
         print_json({"folder": str(folder), **result.report.to_dict(), **({"tuning": table} if table else {})})
     else:
@@ -178,56 +156,43 @@ def transfer(
         _print_report(result.report, folder)
 
 
-@app.command(
-    epilog="""Examples:
+@verb("""Examples:
 
 `sembridge inspect mini/splade-en mini/tokenizer-ko`
 
 `sembridge inspect mini/splade-en mini/tokenizer-ko --text article.txt`
 
-`sembridge inspect mini/splade-en mini/tokenizer-ko --bridge mini/bridge`"""
-)
+`sembridge inspect mini/splade-en mini/tokenizer-ko --bridge mini/bridge`""")
 def inspect(
     source: Source,
     target_tokenizer: Target,
-    text: Annotated[Path | None, typer.Option(help="UTF-8 text of the target language.")] = None,
-    bridge: Annotated[
-        list[str] | None, typer.Option("--bridge", help="Score this bridge; given again, each and all together.")
-    ] = None,
-    dictionary: Annotated[
-        Path | None, typer.Option(help="With --bridge: lines of English, tab, target (.gz), to score it by.")
-    ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of cached bridge vectors.")] = None,
-    device: Device = "cpu",
-    preset: Preset = None,
-    recipe_file: RecipeFile = None,
-    trust_remote_code: RemoteCode = False,
-    allow_pickle: AllowPickle = False,
+    text: Annotated[Path | None, typer.Option(metavar="FILE", help="UTF-8 text of the target language.")] = None,
+    *,
+    scoring: BridgeScoring,
+    settings: Annotated[
+        Settings[TransferRecipe], Only(("preset", "method", "candidates", "fuzzy", "extend", "add_special_tokens"))
+    ],
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Shows what a transfer would find: overlap, how the tokenizer cuts a text, memory and time, and with --bridge how
     far the bridge can be trusted."""
-    recipe = read_recipe(TransferRecipe, recipe_file, preset=preset)
-    if dictionary is not None and not bridge:
-        raise SembridgeError(f"--dictionary {dictionary} scores a bridge; add --bridge NAME, or leave it out.")
-    from sembridge.encoders import loading
+    recipe = settings.recipe
+    scoring.check()
     from sembridge.language_transfer import inspection, preparation
 
-    quiet_loading()
     content = None if text is None else inspection.read_text(text)
-    safety: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    encoder = loading.load_encoder(source, **safety)
-    tokenizer = loading.load_tokenizer(target_tokenizer, trust_remote_code=trust_remote_code)
+    encoder, tokenizer = loading.encoder(source), loading.tokenizer(target_tokenizer)
     prepared = preparation.prepare_transfer(encoder, tokenizer, recipe)
     vocabularies = prepared.vocabularies
     scores = []
-    if bridge:
+    if scoring.bridge:
         from sembridge.language_transfer.bridge_quality import score_bridges
 
-        loaded = {name: loading.load_bridge(name, device=device, **safety) for name in dict.fromkeys(bridge)}
         scores = score_bridges(
-            loaded, vocabularies.source, vocabularies.target, vocabularies.overlap, recipe, dictionary=dictionary,
-            device=device, cache_folder=cache, progress=sys.stderr.isatty() and not as_json,
+            {name: loading.bridge(name) for name in dict.fromkeys(scoring.bridge)},
+            vocabularies.source, vocabularies.target, vocabularies.overlap, recipe, dictionary=scoring.dictionary,
+            device=loading.device, cache_folder=scoring.cache, progress=sys.stderr.isatty() and not as_json,
         )  # fmt: skip
     _print_inspection(inspection.inspect_transfer(prepared, recipe, text=content), as_json=as_json, scores=scores)
 

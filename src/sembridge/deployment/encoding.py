@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sembridge.deployment.encode_recipe import EncodeRecipe
+from sembridge.deployment.recipe import EncodeRecipe
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.names import lasting_name
 from sembridge.encoders.vectors import TextEncoder

@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from sembridge.errors import SembridgeError
-from sembridge.files.recipe import Recipe
+from sembridge.files.recipe import RUNNING, Recipe, setting, value_text
 
 Method = Literal["sembridge", "random", "mean", "univariate", "multivariate", "focus", "ofa", "wechsel"]
 Preset = Literal["default", "paper"]
+
+# Headings of `sembridge transfer --help`.
+ROWS, CALIBRATION, FILES = "How rows are built", "Calibration of new rows", "Files of a method"
 
 # Every difference between the two presets, in one place; docs/method.md explains each line.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -58,61 +61,70 @@ _CONTENTS = {
 class TransferRecipe(Recipe):
     """Everything that decides what a language transfer makes, apart from the three models themselves."""
 
-    preset: Preset = "default"
-    method: Method = "sembridge"
-    weighting: Literal["entmax", "softmax-topk"] = "entmax"
-    alpha: float = Field(
-        default=4.0, ge=1.0, description="entmax exponent: 1 softmax, 2 sparsemax, larger is sparser; presets set it"
+    preset: Preset = setting("default", help="settings that go together; paper: as published")
+    method: Method = setting("sembridge", help="how rows are built: sembridge, or a baseline", group=ROWS)
+    weighting: Literal["entmax", "softmax-topk"] = setting(
+        "entmax", help="how similarities become the weights of source tokens", group=ROWS
     )
-    top_k: int = Field(default=10, ge=1, description="source tokens a row under softmax-topk")
-    temperature: float = Field(default=0.1, gt=0.0, description="of softmax-topk")
-    covariance_scale: float = Field(
-        default=1.0, gt=0.0, description="of multivariate rows; 1e-5 is transformers' mean_resizing"
+    alpha: float = setting(ge=1.0, help="entmax exponent: 1 softmax, 2 sparsemax, larger is sparser", group=ROWS)
+    top_k: int = setting(10, ge=1, unit="tokens", help="source tokens a row under softmax-topk", group=ROWS)
+    temperature: float = setting(0.1, gt=0.0, help="of softmax-topk", group=ROWS)
+    covariance_scale: float = setting(
+        1.0, gt=0.0, help="of multivariate rows; 1e-5 is transformers' mean_resizing", group=ROWS
     )
-    target_text: Path | None = Field(
-        default=None,
-        description=f"focus; optional for sembridge's firing_cap and through_words: {_CONTENTS['target_text']}",
+    target_text: Path | None = setting(
+        None, unit="file",
+        help=f"focus; optional for sembridge's firing_cap and through_words: {_CONTENTS['target_text']}", group=FILES,
+    )  # fmt: skip
+    through_words: bool = setting(
+        False, help="sembridge: place tokens also by the words of target_text that contain them", group=ROWS
     )
-    through_words: bool = Field(
-        default=False, description="sembridge: place tokens also by the words of target_text that contain them"
+    word_vectors: Path | None = setting(
+        None, unit="file", help=f"ofa, wechsel: {_CONTENTS['word_vectors']}", group=FILES
     )
-    word_vectors: Path | None = Field(default=None, description=f"ofa, wechsel: {_CONTENTS['word_vectors']}")
-    source_word_vectors: Path | None = Field(
-        default=None, description=f"wechsel: {_CONTENTS['source_word_vectors']}; ofa: in the space of word_vectors"
+    source_word_vectors: Path | None = setting(
+        None, unit="file", group=FILES,
+        help=f"wechsel: {_CONTENTS['source_word_vectors']}; ofa: in the space of word_vectors",
+    )  # fmt: skip
+    dictionary: Path | None = setting(None, unit="file", help=f"wechsel: {_CONTENTS['dictionary']}", group=FILES)
+    fuzzy: bool = setting(True, help="tokens equal up to case or word start count as overlap", group=ROWS)
+    merge_twins: bool = setting(
+        help="source tokens of the same text (home, ##home) compete as one candidate", group=ROWS
     )
-    dictionary: Path | None = Field(default=None, description=f"wechsel: {_CONTENTS['dictionary']}")
-    fuzzy: bool = Field(default=True, description="tokens equal up to case or word start count as overlap")
-    merge_twins: bool = Field(description="source tokens of the same text (home, ##home) compete as one candidate")
-    candidates: Literal["all", "words"] = Field(
-        description="words: two or more letters of the source vocabulary's main script; rows seldom trained are out"
+    candidates: Literal["all", "words"] = setting(
+        help="source tokens that rows are built from; words: two or more letters of the vocabulary's main script, and "
+        "no rows that are seldom trained",
+        group=ROWS,
     )
-    hub_neighbours: int = Field(ge=0, description="subtract each source token's mean similarity to this many targets")
-    restore_norms: bool = Field(description="scale a combined row to its source rows' mean norm")
-    residual: float = Field(
-        ge=0.0, le=1.0, description="share of a fully trusted row's variance that is drawn, its own"
+    hub_neighbours: int = setting(
+        ge=0, unit="tokens", group=ROWS,
+        help="subtract each source token's mean similarity to this many target tokens",
+    )  # fmt: skip
+    restore_norms: bool = setting(help="scale a combined row to its source rows' mean norm", group=ROWS)
+    residual: float = setting(
+        ge=0.0, le=1.0, unit="share", group=ROWS,
+        help="how much of a fully trusted row's variance is drawn, its own",
+    )  # fmt: skip
+    evidence: bool = setting(
+        help="trust each row as far as its similarity is above chance; off: trust all fully", group=ROWS
     )
-    evidence: bool = Field(
-        default=False, description="trust each row as far as its similarity is above chance; off: trust all fully"
+    match_activity: bool = setting(
+        help="spread new rows so that texts have the source encoder's active dims", group=CALIBRATION
     )
-    match_activity: bool = Field(
-        default=False, description="spread new rows so that texts have the source encoder's active dims"
+    firing_cap: float = setting(
+        gt=0.0, le=1.0, unit="share", group=CALIBRATION,
+        help="of texts that a new token may fire in before its bias is lowered; 1: any",
+    )  # fmt: skip
+    min_similarity: float = setting(ge=-1.0, le=1.0, unit="cosine", help="below it a row falls back", group=ROWS)
+    fallback: Literal["random", "mean", "univariate", "multivariate"] = setting(
+        help="rows of tokens without usable similarity", group=ROWS
     )
-    firing_cap: float = Field(
-        default=1.0,
-        gt=0.0,
-        le=1.0,
-        description="share of texts that a new token may fire in before its bias is lowered; 1: any",
+    extend: bool = setting(False, help="keep the English vocabulary and append the target's new tokens", group=ROWS)
+    add_special_tokens: bool = setting(
+        False, help="put the target tokenizer's own [CLS] and [SEP] around texts where it adds none", group=ROWS
     )
-    min_similarity: float = Field(ge=-1.0, le=1.0, description="below it a row falls back")
-    fallback: Literal["random", "mean", "univariate", "multivariate"] = Field(
-        description="rows of tokens without usable similarity"
-    )
-    extend: bool = Field(default=False, description="keep the English vocabulary and append the target's new tokens")
-    add_special_tokens: bool = Field(
-        default=False, description="put the target tokenizer's own [CLS] and [SEP] around texts where it adds none"
-    )
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    memory_budget_mb: int = Field(default=1024, ge=16)
+    seed: int = setting(0, ge=0, lt=2**63, help="of drawn rows", group=ROWS)
+    memory_budget_mb: int = setting(1024, ge=16, unit="MB", help="for blocks of similarities", group=RUNNING)
 
     @model_validator(mode="before")
     @classmethod
@@ -121,6 +133,16 @@ class TransferRecipe(Recipe):
             return values
         preset = values.get("preset") or cls.model_fields["preset"].default
         return {**_preset_settings(preset), **values}
+
+    @classmethod
+    def default_text(cls, name: str) -> str:
+        """A preset's setting has one default a preset."""
+        if name not in PRESETS["default"]:
+            return super().default_text(name)
+        values = {preset: value_text(settings[name]) for preset, settings in PRESETS.items()}
+        default = values.pop("default")
+        others = [f"{preset}: {value}" for preset, value in values.items() if value != default]
+        return ", ".join((default, *others))
 
     @classmethod
     def _implied(cls, overrides: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field
+from sembridge.files.recipe import RUNNING, Recipe, setting
 
-from sembridge.files.recipe import Recipe
+# Headings of `sembridge train --help`.
+LEARNING, SPARSITY, TEACHING, WATCHING = "Learning", "Sparsity", "Negatives and a teacher", "Evaluations and guards"
 
 
 class TrainRecipe(Recipe):
@@ -16,45 +17,59 @@ class TrainRecipe(Recipe):
     grew from 105 to 740 active dims within 50 steps on dev data.
     """
 
-    epochs: float = Field(default=1.0, gt=0.0)
-    steps: int | None = Field(default=None, ge=1, description="instead of epochs")
-    batch_size: int = Field(
-        default=32, ge=2, description="pairs a step, over all processes; the others' documents are negatives"
+    epochs: float = setting(1.0, gt=0.0, help="passes over the data")
+    steps: int | None = setting(None, ge=1, help="optimizer steps, instead of epochs")
+    batch_size: int = setting(
+        32, ge=2, unit="pairs", help="a step, over all processes; the others' documents are negatives"
     )
-    gradient_cache: int | None = Field(
-        default=None, ge=1, description="texts encoded at once: large batches in little memory, at half the speed"
+    gradient_cache: int | None = setting(
+        None, ge=1, unit="texts", group=LEARNING,
+        help="encoded at once: large batches in little memory, at half the speed",
+    )  # fmt: skip
+    learning_rate: float = setting(2e-5, gt=0.0, help="peak learning rate")
+    static_learning_rate: float | None = setting(
+        None, ge=0.0, group=LEARNING,
+        help="of an inference-free encoder's query weights; 0: they stay; not given: frozen ones stay, others 1e-3",
+    )  # fmt: skip
+    warmup: float = setting(0.1, ge=0.0, lt=1.0, unit="share", help="of the steps", group=LEARNING)
+    max_length: int | None = setting(
+        None, ge=8, unit="tokens", help="of a text while training; not given: the encoder's"
     )
-    learning_rate: float = Field(default=2e-5, gt=0.0)
-    static_learning_rate: float | None = Field(
-        default=None,
-        ge=0.0,
-        description="of an inference-free encoder's query weights; 0: they stay; None: frozen ones stay, others 1e-3",
+    document_weight: float = setting(0.03, ge=0.0, help="of the FLOPS regulariser on documents", group=SPARSITY)
+    query_weight: float = setting(0.03, ge=0.0, help="of the FLOPS regulariser on queries", group=SPARSITY)
+    regularizer_warmup: float = setting(
+        1 / 3, gt=0.0, le=1.0, unit="share", help="of the steps; quadratic", group=SPARSITY
     )
-    warmup: float = Field(default=0.1, ge=0.0, lt=1.0, description="share of the steps")
-    max_length: int | None = Field(default=None, ge=8, description="tokens a text while training; None: the encoder's")
-    document_weight: float = Field(default=0.03, ge=0.0, description="of the FLOPS regulariser on documents")
-    query_weight: float = Field(default=0.03, ge=0.0, description="of the FLOPS regulariser on queries")
-    regularizer_warmup: float = Field(default=1 / 3, gt=0.0, le=1.0, description="share of the steps, quadratic")
-    document_threshold: int | None = Field(
-        default=None, ge=1, description="only documents with more active dims are regularised"
+    document_threshold: int | None = setting(
+        None, ge=1, unit="dims", help="only documents with more active dims are regularised", group=SPARSITY
     )
-    query_threshold: int | None = Field(
-        default=None, ge=1, description="only queries with more active dims are regularised"
+    query_threshold: int | None = setting(
+        None, ge=1, unit="dims", help="only queries with more active dims are regularised", group=SPARSITY
     )
-    freeze_body_steps: int = Field(default=0, ge=0, description="first steps that train the vocabulary's rows only")
-    combined_rows_factor: float = Field(
-        default=1.0, ge=0.0, description="learning rate of rows that were not copied, over that of all others"
+    freeze_body_steps: int = setting(
+        0, ge=0, unit="steps", help="the first ones, which train the vocabulary's rows only", group=LEARNING
     )
-    hard_negatives: Literal["none", "bm25", "self"] = Field(default="none", description="who finds them")
-    n_negatives: int = Field(default=1, ge=1, description="hard negatives a pair")
-    distill: Literal["none", "bridge"] = Field(default="none", description="learn the bridge's scores of documents too")
-    distill_weight: float = Field(default=1.0, gt=0.0)
-    distill_temperature: float = Field(default=0.05, gt=0.0, description="of the bridge's cosines")
-    dev_measure: str = "nDCG@10"
-    eval_steps: int | None = Field(default=None, ge=1, description="steps between evaluations; None: ten in all")
-    patience: int | None = Field(default=None, ge=1, description="evaluations without gain before training stops")
-    collapse: Literal["stop", "warn"] = Field(
-        default="stop", description="what the guards do; warn trains on, for comparing starts that may collapse"
+    combined_rows_factor: float = setting(
+        1.0, ge=0.0, help="learning rate of rows that were not copied, over that of all others", group=LEARNING
     )
-    bf16: Literal["auto", "yes", "no"] = Field(default="auto", description="auto: where the processor computes in it")
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    hard_negatives: Literal["none", "bm25", "self"] = setting("none", help="who finds them", group=TEACHING)
+    n_negatives: int = setting(1, ge=1, help="hard negatives a pair", group=TEACHING)
+    distill: Literal["none", "bridge"] = setting(
+        "none", help="learn the bridge's scores of documents too", group=TEACHING
+    )
+    distill_weight: float = setting(1.0, gt=0.0, help="of the bridge's scores in the loss", group=TEACHING)
+    distill_temperature: float = setting(0.05, gt=0.0, help="of the bridge's cosines", group=TEACHING)
+    dev_measure: str = setting("nDCG@10", unit="measure", help="in ir-measures notation", group=WATCHING)
+    eval_steps: int | None = setting(
+        None, ge=1, unit="steps", help="between evaluations; not given: ten in all", group=WATCHING
+    )
+    patience: int | None = setting(
+        None, ge=1, unit="evaluations", help="without gain before training stops", group=WATCHING
+    )
+    collapse: Literal["stop", "warn"] = setting(
+        "stop", help="what the guards do; warn trains on, for comparing starts that may collapse", group=WATCHING
+    )
+    bf16: Literal["auto", "yes", "no"] = setting(
+        "auto", help="half precision; auto: where the processor computes in it", group=RUNNING
+    )
+    seed: int = setting(0, ge=0, lt=2**31, help="of the order of the pairs and of dropout", group=RUNNING)

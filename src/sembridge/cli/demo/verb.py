@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from sembridge.cli.options import verb
 from sembridge.cli.printing import console, print_counts, print_table, sources_text
-from sembridge.cli.program import app, quiet_loading
+from sembridge.cli.program import quiet_loading
 
 if TYPE_CHECKING:
     from sembridge.cli.demo.walk import Demonstration, Found
 
 
-@app.command(
-    epilog="""Examples:
+@verb("""Examples:
 
 `sembridge demo --language hi`
 
-`sembridge demo --serve --language ar`"""
-)
+`sembridge demo --serve --language ar`""")
 def demo(
     language: Annotated[str, typer.Option(help="ar, zh, hi, ko, ru, or all.")] = "ko",
     out: Annotated[

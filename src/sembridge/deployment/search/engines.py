@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from sembridge.deployment.index_recipe import EMBEDDED, IndexRecipe
+from sembridge.deployment.recipe import EMBEDDED, IndexRecipe
 from sembridge.deployment.search.bulk import Patience
 from sembridge.deployment.search.protocol import Engine
 

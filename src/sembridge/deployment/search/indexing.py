@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
-from sembridge.deployment.index_recipe import EMBEDDED, IndexRecipe
+from sembridge.deployment.recipe import EMBEDDED, IndexRecipe
 from sembridge.deployment.search.engines import open_engine
 from sembridge.deployment.search.protocol import Engine, EngineUnavailableError
 from sembridge.deployment.search.pruning import prune

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sembridge.deployment.index_recipe import IndexRecipe
+from sembridge.deployment.recipe import IndexRecipe
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.names import lasting_name
 from sembridge.encoders.vectors import encode_queries

@@ -1,0 +1,179 @@
+"""Options of the command line: made from the fields of recipes, shown in 80 columns, completed by shells."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from commands import sembridge
+
+from sembridge.cli import app
+from sembridge.cli.options import Only, Settings, with_options
+from sembridge.deployment.recipe import EncodeRecipe, IndexRecipe
+from sembridge.errors import SembridgeError
+from sembridge.files.recipe import Recipe, setting
+from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
+from sembridge.training.recipe import TrainRecipe
+
+KINDS = {"transfer": TransferRecipe, "train": TrainRecipe, "encode": EncodeRecipe, "index": IndexRecipe}
+
+
+class Cooking(Recipe):
+    """A recipe of this file's own."""
+
+    minutes: int = setting(5, ge=1, le=60, unit="minutes", help="in the oven")
+    top_heat: bool = setting(False, help="from above, beside minutes", group="Oven")
+    oven: str | None = setting(None, unit="name", help="of it", group="Oven")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A group of arguments."""
+
+    guests: Annotated[int, typer.Option(help="Of the meal.")] = 2
+    cloth: Annotated[bool, typer.Option("--cloth", help="On the table.")] = False
+
+
+def run(verb: Any, *arguments: str) -> None:
+    program = typer.Typer()
+    program.command()(with_options(verb))
+    program.command("another")(lambda: None)  # with one alone, typer leaves the verb's name away
+    program([verb.__name__, *arguments], standalone_mode=False)
+
+
+def commands(group: Any = None) -> dict[str, Any]:
+    found = {}
+    for name, command in (group or typer.main.get_command(app)).commands.items():
+        found |= commands(command) if hasattr(command, "commands") else {name: command}
+    return found
+
+
+def help_of(verb: str) -> str:
+    done = sembridge(*verb.split(), "--help")
+    assert done.code == 0
+    return done.out
+
+
+def test_a_verb_gets_groups_and_settings_whole(tmp_path: Path) -> None:
+    got: list[Any] = []
+
+    def cook(dish: str, table: Table, settings: Settings[Cooking], *, loud: bool = False) -> None:
+        got.extend((dish, table, settings, loud))
+
+    (tmp_path / "recipe.yaml").write_text("minutes: 7\noven: gas\n")
+    run(cook, "soup", "--guests", "3", "--minutes", "9", "--top-heat", "--recipe", str(tmp_path / "recipe.yaml"))
+    dish, table, settings, loud = got
+    assert (dish, table, loud) == ("soup", Table(guests=3, cloth=False), False)
+    assert settings.flags == {"minutes": 9, "top_heat": True}
+    assert settings.recipe == Cooking(minutes=9, top_heat=True, oven="gas")
+    assert settings.said == {"minutes": 9, "top_heat": True, "oven": "gas"}
+
+
+def test_settings_that_are_not_given_are_the_recipes_own() -> None:
+    got: list[Any] = []
+
+    def cook(settings: Settings[Cooking]) -> None:
+        got.append(settings)
+
+    run(cook)
+    assert (got[0].flags, got[0].recipe) == ({}, Cooking())
+    run(cook, "--minutes", "61")
+    with pytest.raises(SembridgeError, match="options: minutes: Input should be less than or equal to 60"):
+        _ = got[1].recipe
+
+
+def test_only_the_settings_that_matter_are_options() -> None:
+    def cook(settings: Annotated[Settings[Cooking], Only(("oven",))]) -> None:
+        assert settings.recipe.oven == "gas"
+
+    run(cook, "--oven", "gas")
+    with pytest.raises(Exception, match="No such option: --minutes"):
+        run(cook, "--minutes", "9")
+
+
+def test_two_options_of_one_name_are_a_mistake_of_the_program() -> None:
+    def cook(guests: int, table: Table) -> None:
+        raise AssertionError
+
+    with pytest.raises(TypeError, match="two options of cook have the same name"):
+        with_options(cook)
+
+
+@pytest.mark.parametrize("verb", KINDS)
+def test_every_setting_is_an_option_and_its_help_says_bounds_and_default(verb: str) -> None:
+    text = " ".join(help_of(verb).split())
+    for name, field in KINDS[verb].model_fields.items():
+        assert field.description, name
+        assert f"--{name.replace('_', '-')}" in text
+        assert (default := KINDS[verb].default_text(name)) == "" or f"default {default})" in text
+        assert KINDS[verb].bounds_text(name) in text
+
+
+def test_a_setting_is_described_in_one_place() -> None:
+    """A verb's own source knows no setting by its option."""
+    folder = Path(__file__).parents[1] / "src" / "sembridge" / "cli"
+    for verb, kind in KINDS.items():
+        words = set(re.findall(r"^\s+(\w+): Annotated", (folder / f"{verb}.py").read_text(encoding="utf-8"), re.M))
+        known = {"dictionary"} if verb == "transfer" else set()  # that of inspect, which scores a bridge
+        assert words & set(kind.model_fields) == known
+
+
+def test_what_presets_settle_has_no_default_of_its_own() -> None:
+    for name in PRESETS["default"]:
+        assert TransferRecipe.model_fields[name].is_required(), name
+    assert TransferRecipe.default_text("alpha") == "6, paper: 4"
+
+
+def test_bounds_and_values_are_said_in_words() -> None:
+    assert Cooking.bounds_text("minutes") == "1 to 60"
+    assert (Cooking.default_text("top_heat"), Cooking.default_text("oven")) == ("off", "")
+    assert TransferRecipe.bounds_text("firing_cap") == "above 0, at most 1"
+    assert TransferRecipe.bounds_text("seed") == "at least 0"
+
+
+@pytest.mark.parametrize("verb", sorted({*commands(), ""}))
+def test_help_fits_80_columns_and_cuts_no_name(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    nested = next((f"export {verb}" for _ in [0] if verb in ("onnx", "lucene", "pisa", "seismic", "idf")), verb)
+    text = help_of(nested)
+    for line in text.partition("\nExample")[0].splitlines():  # an example stands on one line, to be copied
+        assert len(line) <= 80 or len(line.split()) == 2, line  # a name with its value is never broken
+    assert "…" not in text
+    for command in [commands()[verb]] if verb else []:
+        for parameter in command.params:
+            assert all(option in text for option in (*parameter.opts[:1], *parameter.secondary_opts) if "--" in option)
+
+
+def test_options_are_in_groups_and_those_of_the_run_come_last() -> None:
+    headings = re.findall(r"^(\w.*):$", help_of("transfer"), re.M)
+    assert headings[:2] == ["Arguments", "Options"]
+    assert {"How rows are built", "Calibration of new rows"} < set(headings)
+    assert headings[-2:] == ["Running", "Examples"]
+
+
+def test_h_is_help() -> None:
+    assert sembridge("transfer", "-h").out == help_of("transfer")
+    assert sembridge("export", "onnx", "-h").out == help_of("export onnx")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [("tra", "transfer"), ("transfer --al", "--alpha"), ("transfer --method w", "wechsel")]
+)
+def test_a_shell_completes_verbs_options_and_choices(
+    words: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_SEMBRIDGE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"sembridge {words}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+    with pytest.raises(SystemExit):
+        typer.main.get_command(app).main(prog_name="sembridge", args=[])
+    assert expected in capsys.readouterr().out.split()
+
+
+def test_an_empty_query_is_refused(tmp_path: Path) -> None:
+    done = sembridge("search", tmp_path, "home", " ")
+    assert (done.code, done.line) == (1, "sembridge: A query is empty; give a text to search for.")
