@@ -22,6 +22,7 @@ from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFa
 
 import sembridge.language_transfer.bridge as bridge_module
 from sembridge.errors import SembridgeError
+from sembridge.files.atomic import PARTIAL
 from sembridge.language_transfer.bridge import bridge_fingerprint, bridge_settings, default_cache_folder, embed_texts
 
 WORDS = ["school", "학교", "дом", "بيت", "home", "学校", "घर", "a", "to", "play"]
@@ -193,13 +194,13 @@ def test_killed_writer_leaves_nothing_readable(tmp_path):
     writer.send_signal(signal.SIGKILL)
     writer.communicate()
     (part,) = tmp_path.iterdir()
-    assert part.suffix == ".part"
+    assert part.name.startswith(PARTIAL)
     cache = VectorCache(tmp_path, "b")
     assert list(cache.read(["t1"])) == []
-    cache.remove_stale_parts()
+    cache.remove_stale()
     assert part.exists()  # it could be another run's
     os.utime(part, (time.time() - 2 * 86400,) * 2)
-    cache.remove_stale_parts()
+    cache.remove_stale()
     assert not part.exists()
 
 

@@ -21,6 +21,7 @@ from sembridge.deployment.recipe import EncodeRecipe
 from sembridge.deployment.shards import MANIFEST, Share, read_manifest, read_shards
 from sembridge.encoders.vectors import encode_corpus
 from sembridge.errors import MissingExtraError, SembridgeError
+from sembridge.files.atomic import PARTIAL
 
 N_DOCUMENTS = 23
 RECIPE = EncodeRecipe(shard_size=4, batch_size=3)
@@ -143,11 +144,11 @@ def test_a_line_cut_short_is_written_again(plain: Path, encoder: SparseEncoder, 
     whole = journal.read_text()
     lines = whole.splitlines(keepends=True)
     journal.write_text("".join(lines[:3]) + lines[3][:40])
-    (plain / ".shard-000003.parquet.partial").write_text("half")
+    (plain / f"{PARTIAL}shard-000003.parquet-1-ab").write_text("half")
     report = encode_shards(encoder, corpus, plain, name="tiny", recipe=RECIPE)
     assert report.n_encoded == N_DOCUMENTS - 12
     assert journal.read_text() == whole
-    assert list(plain.glob("*.partial")) == []
+    assert list(plain.glob(f"{PARTIAL}*")) == []
 
 
 def encode_tiny(corpus: Path, folder: Path, killed_at: int = 0) -> None:

@@ -159,7 +159,7 @@ def test_a_missing_package_is_refused_with_the_install_line(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=rf'needs {package}, .*pip install "sembridge\[onnx\]"'):
+    with pytest.raises(MissingExtraError, match=rf'needs the package {package}, .*pip install "sembridge\[onnx\]"'):
         export_onnx(tiny("BertForMaskedLM"), tmp_path / "out", name="tiny")
 
 

@@ -222,7 +222,7 @@ def test_broken_data_set_is_one_line(make_task: Callable[..., Any], plain: Path)
 
 def test_missing_mteb_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mteb", None)
-    with pytest.raises(MissingExtraError, match=r'install it with: pip install "sembridge\[mteb\]"$'):
+    with pytest.raises(MissingExtraError, match=r'not installed: pip install "sembridge\[mteb\]"$'):
         load_retrieval_data("mteb:MIRACLRetrieval:ko")
 
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from project import ROOT
 from safetensors import SafetensorError
 
 from sembridge.errors import SembridgeError
-from sembridge.files.atomic import check_output_folder, write_folder
+from sembridge.files.atomic import (
+    PARTIAL,
+    STALE_SECONDS,
+    check_output_folder,
+    remove_stale,
+    replacing,
+    write_folder,
+)
 
 
 def write_two(folder: Path) -> None:
@@ -222,3 +232,54 @@ def unwritable(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_parent_without_write_permission_is_refused(unwritable: Path) -> None:
     assert "can write to" in refusal(check_output_folder, unwritable / "model", overwrite=False)
+
+
+# --- the only write-then-rename ------------------------------------------------------------------------------------
+
+
+def test_a_file_takes_its_place_complete(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    with replacing(tmp_path / "file") as partial:
+        partial.write_text("new")
+        assert (tmp_path / "file").read_text() == "old"
+    assert contents(tmp_path) == {"file": "new"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt(), ValueError("no")])
+def test_a_failure_keeps_the_old_file_and_leaves_nothing_beside(tmp_path: Path, error: BaseException) -> None:
+    (tmp_path / "file").write_text("old")
+
+    def write_half() -> None:
+        with replacing(tmp_path / "file") as partial:
+            partial.write_text("ne")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_half()
+    assert contents(tmp_path) == {"file": "old"}
+
+
+def test_what_a_killed_run_left_goes_after_a_day(tmp_path: Path) -> None:
+    for name, age in (("new", 0), ("old", 2 * STALE_SECONDS)):
+        (tmp_path / f"{PARTIAL}{name}").write_text("half")
+        os.utime(tmp_path / f"{PARTIAL}{name}", (time.time() - age,) * 2)
+    (tmp_path / "whole").write_text("whole")
+    remove_stale(tmp_path)
+    assert contents(tmp_path) == {f"{PARTIAL}new": "half", "whole": "whole"}
+
+
+def test_no_other_module_renames_what_it_wrote() -> None:
+    """A rename is `path.replace(other)` or `path.rename(other)`; that of a text has two arguments."""
+
+    def renames(path: Path) -> bool:
+        calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+        return any(
+            isinstance(call.func, ast.Attribute)
+            and call.func.attr in ("replace", "rename")
+            and len(call.args) == 1
+            and not call.keywords
+            for call in calls
+        )
+
+    package = ROOT / "src" / "sembridge"
+    assert {str(path.relative_to(package)) for path in package.rglob("*.py") if renames(path)} == {"files/atomic.py"}

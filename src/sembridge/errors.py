@@ -1,5 +1,7 @@
 """The errors a user meets. Each message is one line: what was given, what was expected, what to do."""
 
+from importlib import import_module
+
 
 class SembridgeError(Exception):
     """A refusal; the command line prints its message and exits with 1."""
@@ -7,6 +9,29 @@ class SembridgeError(Exception):
 
 class MissingExtraError(SembridgeError):
     """An optional dependency is not installed; the message holds the install line."""
+
+
+def require(extra: str, *modules: str, what: str) -> None:
+    """Nothing, where the packages of an extra can be imported.
+
+    Args:
+        extra: of the package sembridge, as in `pip install "sembridge[EXTRA]"`.
+        modules: what is imported of its packages.
+        what: the thing that needs them, for the message.
+
+    Raises:
+        MissingExtraError: one of them is not installed, or does not work.
+    """
+    for module in modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            package = (error.name or module).partition(".")[0]
+            missing = isinstance(error, ModuleNotFoundError)
+            state = "which is not installed" if missing else f"which cannot be imported ({reason_of(error)})"
+            raise MissingExtraError(
+                f'{what} needs the package {package}, {state}: pip install "sembridge[{extra}]"'
+            ) from error
 
 
 def reason_of(error: BaseException) -> str:

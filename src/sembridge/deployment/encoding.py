@@ -28,8 +28,8 @@ from sembridge.deployment.recipe import EncodeRecipe
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.names import lasting_name
 from sembridge.encoders.vectors import TextEncoder
-from sembridge.errors import MissingExtraError, SembridgeError
-from sembridge.files.atomic import write_failure, write_file
+from sembridge.errors import SembridgeError, require
+from sembridge.files.atomic import replacing, write_failure, write_file
 from sembridge.files.digests import file_digest
 from sembridge.retrieval.corpus import Document, corpus_file, stream_corpus
 
@@ -222,13 +222,11 @@ def _encode_shard(encode: TextEncoder, job: Job, manifest: Manifest, folder: Pat
     """The record of a shard that is in its place; what one process and every Ray worker do."""
     vectors = encode(job.texts)
     file = f"shard-{job.shard:06d}.parquet"
-    partial = folder / f".{file}.partial"
-    write_parquet(partial, job.ids, vectors, manifest)
-    with partial.open("rb+") as written:
-        os.fsync(written.fileno())
-        sha256 = hashlib.file_digest(written, "sha256").hexdigest()
-    n_bytes = partial.stat().st_size
-    partial.replace(folder / file)
+    with replacing(folder / file) as partial:
+        write_parquet(partial, job.ids, vectors, manifest)
+        n_bytes = partial.stat().st_size
+        with partial.open("rb") as written:
+            sha256 = hashlib.file_digest(written, "sha256").hexdigest()
     return ShardRecord(job.shard, file, len(job.ids), int(vectors.nnz), n_bytes, sha256, job.digest)
 
 
@@ -238,7 +236,8 @@ def _on_ray(
     """Shards by Ray workers; at most two of each are under way, so documents do not pile up."""
     if n_workers < 1:
         raise SembridgeError(f"{n_workers} Ray workers: expected 1 or more.")
-    ray = _import_ray()
+    require("ray", "ray", what="--ray")
+    import ray
 
     def records(jobs: Iterable[Job]) -> Iterator[ShardRecord]:
         import torch
@@ -266,14 +265,6 @@ def _on_ray(
                 ray.kill(worker)
 
     return records
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise MissingExtraError('Ray is not installed; install it with `pip install "sembridge[ray]"`.') from None
-    return ray
 
 
 class _RayWorker:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sembridge.errors import SembridgeError
-from sembridge.files.atomic import acquired_lock
+from sembridge.files.atomic import PARTIAL, acquired_lock
 
 if TYPE_CHECKING:
     pass
@@ -177,8 +177,8 @@ class Journal:
             records, is_closed = _read_journal(path)
             if path.is_file() and path.stat().st_size != (size := len(_whole_lines(path))):
                 os.truncate(path, size)
-            for leftover in folder.glob(".shard-*.partial"):
-                if share.holds(int(leftover.name.split("-")[1].split(".")[0])):
+            for leftover in folder.glob(f"{PARTIAL}shard-*"):
+                if share.holds(int(leftover.name.removeprefix(f"{PARTIAL}shard-").partition(".")[0])):
                     leftover.unlink(missing_ok=True)
             yield cls(path, share, {record.shard: record for record in records}, is_closed)
         finally:

@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 PARTIAL = ".sembridge.partial-"  # begins the name of what is not complete yet
+STALE_SECONDS = 24 * 3600
 
 
 def check_output_folder(folder: Path, *, overwrite: bool) -> None:
@@ -95,22 +98,41 @@ def write_file(path: Path, parts: Iterable[str]) -> Path:
         SembridgeError: as `check_output_file`, or the disk is full.
     """
     check_output_file(path)
-    partial = None
     try:
-        handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=path.absolute().parent)
-        partial = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        with replacing(path) as partial, partial.open("x", encoding="utf-8", newline="\n") as file:
             file.writelines(parts)
-        partial.chmod(0o644)  # mkstemp's 0o600 would stay on the result
-        partial.replace(path)
-    except BaseException as error:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
+    except Exception as error:
         reason = write_failure(error)
         if reason is None:
             raise
         raise SembridgeError(f"{path} could not be written: {reason}. Nothing was left behind.") from error
     return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The name of a file to fill beside `path`, which takes its place at the end, complete and on the disk.
+
+    On any failure, Ctrl-C included, it is removed and an old file stays. A run that was killed leaves it behind, and
+    `remove_stale` takes it away.
+    """
+    partial = path.with_name(f"{PARTIAL}{path.name[:100]}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        yield partial
+        with partial.open("rb+") as written:  # a name that stands for half a file after a power cut would be worse
+            os.fsync(written.fileno())
+        partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path) -> None:
+    """Deletes what runs that were killed while writing left behind a day ago or earlier."""
+    for partial in folder.glob(f"{PARTIAL}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - partial.stat().st_mtime > STALE_SECONDS:
+                partial.unlink()
 
 
 def _replace(partial: Path, folder: Path) -> None:

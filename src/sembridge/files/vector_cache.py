@@ -3,9 +3,6 @@
 import contextlib
 import hashlib
 import logging
-import os
-import secrets
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sembridge.errors import SembridgeError
+from sembridge.files.atomic import remove_stale, replacing
 
 logger = logging.getLogger(__name__)
 
 DIGEST_BYTES = 16
-STALE_PART_SECONDS = 24 * 3600
 
 
 def assets_folder(kind: str) -> Path:
@@ -27,27 +24,6 @@ def assets_folder(kind: str) -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_ASSETS_CACHE) / "sembridge" / kind
-
-
-@contextlib.contextmanager
-def part_file(path: Path) -> Iterator[Path]:
-    """The name of a file to fill beside `path`, which takes its place at the end, complete; on a failure it goes."""
-    part = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
-def remove_stale_parts(folder: Path) -> None:
-    """Deletes what runs that were killed while writing left behind a day ago or earlier."""
-    for part in folder.glob(".*.part"):
-        with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime > STALE_PART_SECONDS:
-                part.unlink()
 
 
 @dataclass(frozen=True)
@@ -85,19 +61,18 @@ class VectorCache:
         metadata = {"bridge": self.owner, "checksum": _checksum(digests, vectors)}
         content = save({"digests": digests, "vectors": np.ascontiguousarray(vectors)}, metadata)
         try:
-            with part_file(self.folder / f"{name}.safetensors") as part, part.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with replacing(self.folder / f"{name}.safetensors") as partial:
+                partial.write_bytes(content)
         except OSError as error:
             raise SembridgeError(
                 f"Bridge vectors cannot be written to {self.folder}: {error.strerror or error}."
                 " Free some space there, or give another cache folder; finished vectors are kept."
             ) from error
 
-    def remove_stale_parts(self) -> None:
+    def remove_stale(self) -> None:
         """Deletes what runs that were killed while writing left behind a day ago or earlier."""
-        remove_stale_parts(self.folder)
+        remove_stale(self.folder)
 
     def _read_shard(self, path: Path, wanted: Mapping[bytes, str]) -> tuple[list[bytes], npt.NDArray[np.float32]]:
         """Digests and vectors of a shard; empty when it holds nothing that is wanted, or is damaged."""

@@ -297,5 +297,5 @@ def _open_cache(bridge: Bridge, cache_folder: Path | None) -> VectorCache | None
         logger.info("Bridge %s has no fingerprint: its vectors are not kept on disk", _name(bridge))
         return None
     cache = VectorCache(Path(cache_folder or default_cache_folder()) / fingerprint, _name(bridge))
-    cache.remove_stale_parts()
+    cache.remove_stale()
     return cache

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from sembridge.encoders.model_folder import one_line
-from sembridge.errors import MissingExtraError, SembridgeError
+from sembridge.errors import SembridgeError, require
 from sembridge.retrieval.beir import Qrels
 from sembridge.retrieval.data import RetrievalData
 
@@ -81,12 +81,9 @@ def read_task(
 
 
 def _task(name: str) -> "AbsTaskRetrieval":
-    try:
-        import mteb
-    except ImportError as error:
-        raise MissingExtraError(
-            f'{PREFIX}{name} needs the package mteb; install it with: pip install "sembridge[mteb]"'
-        ) from error
+    require("mteb", "mteb", what=f"{PREFIX}{name}")
+    import mteb
+
     try:
         task: AbsTaskRetrieval = mteb.get_task(name)  # read_task checks its kind
     except KeyError as error:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint, texts_fingerprint
-from sembridge.files.vector_cache import assets_folder, part_file, remove_stale_parts
+from sembridge.files.atomic import remove_stale, replacing
+from sembridge.files.vector_cache import assets_folder
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -72,9 +73,10 @@ class CorpusCache:
 
     def _keep(self, path: Path, encoded: EncodedTexts) -> None:
         try:
-            remove_stale_parts(self.folder)
-            with part_file(path) as part:
-                _write(part, encoded)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_stale(self.folder)
+            with replacing(path) as partial:
+                _write(partial, encoded)
         except Exception as error:  # below safetensors a full disk is an error of its own kind
             reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
             _logger.warning("Encoded texts are not kept in %s: %s. Give another cache folder.", self.folder, reason)

@@ -29,7 +29,7 @@ from sembridge.encoders.model_card import Score, with_training
 from sembridge.encoders.names import readme_path
 from sembridge.encoders.stated import LENGTHS, Task, prompt_of, stated_settings
 from sembridge.encoders.vectors import EncodeWith, encode_corpus, encode_queries
-from sembridge.errors import SembridgeError
+from sembridge.errors import SembridgeError, require
 from sembridge.files.atomic import check_output_folder, write_folder
 from sembridge.language_transfer.alignment import ALIGNMENT_FILE, Alignment
 from sembridge.language_transfer.bridge import Bridge, embed_texts
@@ -107,12 +107,14 @@ def train(
         report_to: trackers that are installed, by their names in transformers; TensorBoard's files are in `OUT.runs`.
 
     Raises:
-        SembridgeError: the encoder is none that can be trained, a package is missing, the data does not fit, or the
-            checkpoints to go on from are those of other data, settings, encoder or teacher.
+        MissingExtraError: the extra `train` is not installed.
+        SembridgeError: the encoder is none that can be trained, the data does not fit, or the checkpoints to go on from
+            are those of other data, settings, encoder or teacher.
         TrainingCollapse: a guard stopped the training; the last good checkpoint is kept.
     """
     recipe, out = recipe or TrainRecipe(), Path(out)
     check_output_folder(out, overwrite=overwrite)
+    require("train", "accelerate", "datasets", what="Training")  # the trainer asks only after minutes of work
     anatomy = check_source_encoder(encoder)
     _check_trackers(report_to)
     checkpoints = _checkpoint_folder(out, resume=resume)
@@ -211,13 +213,7 @@ def _trainer(
     dev_encode_with: EncodeWith,
     resume: bool,
 ) -> "SparseEncoderTrainer":
-    try:
-        import accelerate  # noqa: F401  the trainer asks for it only after minutes of work
-        from datasets import Dataset
-    except ImportError as error:
-        raise SembridgeError(
-            f'Training needs the package {error.name}, which is not installed: pip install "sembridge[train]"'
-        ) from None
+    from datasets import Dataset
     from sentence_transformers.sparse_encoder.callbacks import SpladeRegularizerWeightSchedulerCallback
     from transformers import PrinterCallback
     from transformers.integrations import TensorBoardCallback

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from sembridge.errors import SembridgeError
+from sembridge.errors import SembridgeError, require
 from sembridge.training.columns import ReadRows, TrainingRow, read_rows
 
 if TYPE_CHECKING:
@@ -19,15 +19,12 @@ def hub_rows(name: str, split: str) -> ReadRows:
     for each positive judgment of `split`.
 
     Raises:
-        SembridgeError: the package datasets is missing, the dataset cannot be read, or a judgment names a text that is
-            not there.
+        MissingExtraError: the package datasets is not installed.
+        SembridgeError: the dataset cannot be read, or a judgment names a text that is not there.
     """
-    try:
-        from datasets import get_dataset_config_names, load_dataset
-    except ImportError:
-        raise SembridgeError(
-            f'{name!r} needs the package datasets, which is not installed: pip install "sembridge[train]"'
-        ) from None
+    require("train", "datasets", what=repr(name))
+    from datasets import get_dataset_config_names, load_dataset
+
     repository, _, subset = name.removeprefix("hub:").partition(":")
     try:
         subsets = get_dataset_config_names(repository)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from sembridge.errors import MissingExtraError, SembridgeError
+from sembridge.errors import SembridgeError, require
 
 if TYPE_CHECKING:
     import gradio
@@ -60,12 +60,7 @@ def serve(language: str, *, port: int = DEFAULT_PORT, workshop: "Workshop | None
         SembridgeError: the port is taken or not allowed.
     """
     _forbid_telemetry()
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            f'The demo page needs {error.name}, which is not installed: pip install "sembridge[demo]".'
-        ) from error
+    require("demo", "gradio", what="The demo page")
     port = _free_port(port)
     from sembridge.cli.demo.page import style
     from sembridge.cli.demo.systems import Workshop

@@ -26,7 +26,7 @@ from sembridge.encoders.loading import read_model_card
 from sembridge.encoders.model_card import licence_line, with_front_matter
 from sembridge.encoders.names import mini_folder, mini_names
 from sembridge.encoders.stated import prompt_of, scores_by_cosine
-from sembridge.errors import MissingExtraError, SembridgeError
+from sembridge.errors import SembridgeError, require
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -103,14 +103,7 @@ def export_onnx(
 
 def check_onnx() -> None:
     """Refuses where the packages of the extra onnx are not installed, before any work is done."""
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            f'The ONNX export needs {error.name}, which is not installed: pip install "sembridge[onnx]".'
-        ) from error
+    require("onnx", "onnx", "onnxruntime", "onnxscript", what="The ONNX export")
 
 
 class _DocumentSide(torch.nn.Module):

@@ -25,7 +25,7 @@ from sembridge.deployment.export.collection import (
 from sembridge.deployment.export.manifest import Manifest, write_export
 from sembridge.deployment.export.settings import DEFAULT_SCALE
 from sembridge.deployment.export.token_keys import token_keys
-from sembridge.errors import MissingExtraError, SembridgeError
+from sembridge.errors import SembridgeError, require
 
 _BATCH_DOCUMENTS = 50_000  # inverted in memory at once; the rest waits on disk and is merged
 
@@ -67,12 +67,7 @@ def export_pisa(
 
 def check_pisa() -> None:
     """Refuses where pyterrier_pisa is not installed, before any work is done."""
-    try:
-        import pyterrier_pisa  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            'The PISA export needs pyterrier-pisa, which is not installed: pip install "sembridge[pisa]".'
-        ) from error
+    require("pisa", "pyterrier_pisa", what="The PISA export")
 
 
 def _documents(

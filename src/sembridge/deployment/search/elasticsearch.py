@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sembridge.deployment.search import lucene
 from sembridge.deployment.search.bulk import Patience
-from sembridge.deployment.search.extras import require
 from sembridge.deployment.search.protocol import Hit, SparseVector
 from sembridge.deployment.search.token_keys import to_keys
-from sembridge.errors import SembridgeError
+from sembridge.errors import SembridgeError, require
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -31,7 +30,7 @@ class ElasticsearchEngine(lucene.LuceneEngine):
     @classmethod
     def connect(cls, url: str, index: str, *, key: str | None, patience: Patience) -> "ElasticsearchEngine":
         """The engine of an index; `key` is an API key."""
-        require("elasticsearch", "elasticsearch")
+        require("elasticsearch", "elasticsearch", what="Engine elasticsearch")
         from elasticsearch import Elasticsearch
 
         client = Elasticsearch(url, api_key=key, request_timeout=lucene.SECONDS, max_retries=0, retry_on_timeout=False)

@@ -1,7 +1,6 @@
 """What an index folder remembers: its encoder, its engine, and work that was cut short."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.names import lasting_name
 from sembridge.encoders.vectors import encode_queries
 from sembridge.errors import SembridgeError
+from sembridge.files.atomic import write_file
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -83,12 +83,7 @@ class Manifest:
         facts["recipe"] = {**self.recipe.model_dump(), "url": without_password(self.recipe.url)}
         facts["unfinished"] = None if self.unfinished is None else asdict(self.unfinished)
         text = json.dumps({"format": FORMAT, **facts}, indent=1, ensure_ascii=False)
-        part = folder / f".{MANIFEST}.part"
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(folder / MANIFEST)
+        write_file(folder / MANIFEST, [text + "\n"])
 
 
 def read_manifest(folder: Path) -> Manifest:

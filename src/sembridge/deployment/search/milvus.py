@@ -13,7 +13,6 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sembridge.deployment.search.bulk import Patience
-from sembridge.deployment.search.extras import require
 from sembridge.deployment.search.protocol import (
     MAX_TAG_LENGTH,
     Hit,
@@ -25,7 +24,7 @@ from sembridge.deployment.search.protocol import (
     rows,
     shared_terms,
 )
-from sembridge.errors import SembridgeError
+from sembridge.errors import SembridgeError, require
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -59,7 +58,7 @@ class MilvusEngine:
     @classmethod
     def connect(cls, url: str, collection: str, n_dims: int, *, key: str | None, patience: Patience) -> "MilvusEngine":
         """The engine of a collection; `key` is a token, or `user:password`."""
-        require("milvus", "pymilvus")
+        require("milvus", "pymilvus", what="Engine milvus")
         # It logs a page for every failed call, which is raised here as one line anyway.
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
         return cls(url, collection, n_dims, key=key, patience=patience)

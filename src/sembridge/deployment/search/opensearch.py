@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sembridge.deployment.search import lucene
 from sembridge.deployment.search.bulk import Patience
-from sembridge.deployment.search.extras import require
 from sembridge.deployment.search.protocol import Hit, SparseVector
 from sembridge.deployment.search.token_keys import to_keys
-from sembridge.errors import SembridgeError
+from sembridge.errors import SembridgeError, require
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -33,7 +32,7 @@ class OpenSearchEngine(lucene.LuceneEngine):
     @classmethod
     def connect(cls, url: str, index: str, *, key: str | None, ann: bool, patience: Patience) -> "OpenSearchEngine":
         """The engine of an index; `key` is `user:password`, if they do not stand in the address."""
-        require("opensearch", "opensearchpy")
+        require("opensearch", "opensearchpy", what="Engine opensearch")
         from opensearchpy import OpenSearch
 
         user = None if key is None else tuple(key.split(":", 1))

@@ -12,7 +12,6 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sembridge.deployment.search.bulk import Patience
-from sembridge.deployment.search.extras import require
 from sembridge.deployment.search.protocol import (
     Hit,
     SparseVector,
@@ -23,7 +22,7 @@ from sembridge.deployment.search.protocol import (
     rows,
     shared_terms,
 )
-from sembridge.errors import SembridgeError
+from sembridge.errors import SembridgeError, require
 
 if TYPE_CHECKING:
     import psycopg
@@ -64,7 +63,7 @@ class PgvectorEngine:
             url: `postgresql://user@host:port/database`.
             key: the password, if it does not stand in the address; libpq's own variables and files work too.
         """
-        require("pgvector", "psycopg", "pgvector.psycopg")
+        require("pgvector", "psycopg", "pgvector.psycopg", what="Engine pgvector")
         return cls(url, table, n_dims, key=key, patience=patience)
 
     def create(self) -> None:

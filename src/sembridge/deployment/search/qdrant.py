@@ -7,7 +7,6 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sembridge.deployment.search.bulk import Patience
-from sembridge.deployment.search.extras import require
 from sembridge.deployment.search.protocol import (
     Hit,
     SparseVector,
@@ -19,7 +18,7 @@ from sembridge.deployment.search.protocol import (
     shared_terms,
 )
 from sembridge.deployment.search.qdrant_edge import VECTOR, point_id
-from sembridge.errors import SembridgeError
+from sembridge.errors import SembridgeError, require
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -47,7 +46,7 @@ class QdrantEngine:
     @classmethod
     def connect(cls, url: str, collection: str, *, key: str | None, patience: Patience) -> "QdrantEngine":
         """The engine of a collection; `key` is the server's API key."""
-        require("qdrant", "qdrant_client")
+        require("qdrant", "qdrant_client", what="Engine qdrant")
         from qdrant_client import QdrantClient
 
         client = QdrantClient(url=url, api_key=key, timeout=_SECONDS, check_compatibility=False)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from sembridge.errors import SembridgeError, reason_of
+from sembridge.errors import SembridgeError, reason_of, require
 from sembridge.files.lines import decoded_lines, open_file
 
 if TYPE_CHECKING:
@@ -59,14 +59,10 @@ def load_gensim() -> Any:
     """gensim's models.
 
     Raises:
-        SembridgeError: it is not installed.
+        MissingExtraError: it is not installed.
     """
-    try:
-        return import_module("gensim.models")
-    except ImportError:
-        raise SembridgeError(
-            'Method focus, and word vectors in a binary file, need gensim: pip install "sembridge[baselines]"'
-        ) from None
+    require("baselines", "gensim.models", what="Method focus, as a binary file of word vectors,")
+    return import_module("gensim.models")
 
 
 def read_word_vectors(path: Path) -> WordVectors:
