@@ -18,7 +18,7 @@ from sembridge.errors import SembridgeError
 from sembridge.language_transfer.assembly import transfer
 from sembridge.language_transfer.bridge_pool import combine
 from sembridge.language_transfer.entmax import TopKSoftmax
-from sembridge.language_transfer.initialization.hubs import hub_corrected
+from sembridge.language_transfer.initialization.hub_correction import hub_corrected
 from sembridge.language_transfer.initialization.sembridge import Embed
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.language_transfer.similarity import sparse_weights

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import sembridge
 
-from sembridge.deployment.shards import read_manifest, read_shards
+from sembridge.deployment.shards import read_shards, read_shards_manifest
 from sembridge.retrieval.sources import load_retrieval_data
 
 FAQ = ("mini/splade-en", "mini/faq-en", "--encode-with", "fast", "--shard-size", 60)
@@ -26,7 +26,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_shares_are_the_whole_corpus(shards: Path) -> None:
     ids = [document_id for block, _ in read_shards(shards) for document_id in block]
     assert ids == list(load_retrieval_data("mini/faq-en").corpus)
-    assert read_manifest(shards).settings == {"encode_with": "fast", "batch_size": 32, "shard_size": 60}
+    assert read_shards_manifest(shards).settings == {"encode_with": "fast", "batch_size": 32, "shard_size": 60}
 
 
 def test_a_second_run_says_that_nothing_is_left(shards: Path) -> None:

@@ -24,7 +24,7 @@ from tiny_bridge import save_tiny_bridge
 from sembridge.deployment.recipe import IndexRecipe
 from sembridge.deployment.search.index import SearchIndex
 from sembridge.deployment.search.indexing import index_corpus, resolve_recipe
-from sembridge.deployment.search.manifest import Manifest, read_manifest
+from sembridge.deployment.search.manifest import IndexManifest, read_index_manifest
 from sembridge.encoders.loading import load_encoder
 from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
@@ -159,7 +159,7 @@ def test_documents_are_added_updated_and_deleted(models: Path, corpus: Path, eng
     gone = done_well("index", "--out", out, "--delete", "d29", "--delete", "d0", "--delete", "nobody")
     assert (gone["n_deleted"], gone["n_documents"]) == (2, 29)
     assert not {"d29", "d0"} & {hit["id"] for hit in found(out, "책 학교", "--top-k", 40)}
-    assert read_manifest(out).n_documents == 29
+    assert read_index_manifest(out).n_documents == 29
 
 
 def test_queries_and_documents_of_another_encoder_are_refused(models: Path, corpus: Path, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def killed_run(encoder: Path, corpus: Path, out: Path, engine: str) -> None:
     from sembridge.deployment.search import indexing
 
     class Killed(indexing._Run):
-        def _record(self, manifest: Manifest) -> None:
+        def _record(self, manifest: IndexManifest) -> None:
             if manifest.unfinished is not None and manifest.unfinished.done >= 21:
                 kill_this_process()  # the third batch is in the engine, and not yet in the manifest
             super()._record(manifest)
@@ -377,11 +377,11 @@ def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], tmp_path: Path) -> 
 def test_a_password_in_an_address_is_not_written_down(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from sembridge.deployment.search.manifest import EncoderFacts, Manifest
+    from sembridge.deployment.search.manifest import EncoderFacts, IndexManifest
 
     recipe = IndexRecipe.build({"engine": "pgvector", "url": "postgresql://me:secret@host:5432/db"})
-    Manifest(EncoderFacts("e", "f", 3), recipe).write(tmp_path)
+    IndexManifest(EncoderFacts("e", "f", 3), recipe).write(tmp_path)
     assert "secret" not in (tmp_path / "index.json").read_text()
-    assert read_manifest(tmp_path).recipe.url == "postgresql://me@host:5432/db"
-    assert replace(read_manifest(tmp_path), recipe=recipe) == Manifest(EncoderFacts("e", "f", 3), recipe)
+    assert read_index_manifest(tmp_path).recipe.url == "postgresql://me@host:5432/db"
+    assert replace(read_index_manifest(tmp_path), recipe=recipe) == IndexManifest(EncoderFacts("e", "f", 3), recipe)
     assert resolve_recipe(tmp_path, {"url": "postgresql://me:new@host/db"}).url == "postgresql://me:new@host/db"

@@ -17,7 +17,7 @@ import pytest
 from commands import sembridge
 
 from sembridge.cli.demo import page, systems
-from sembridge.cli.demo.systems import BM25, EXAMPLES, SEMBRIDGE, Collection, Workshop, bundled_collection
+from sembridge.cli.demo.systems import BM25, EXAMPLES, SEMBRIDGE, DemoCollection, Workshop, bundled_collection
 from sembridge.cli.demo.walk import LANGUAGES
 from sembridge.deployment.search.explanation import ExplainedTerm
 from sembridge.encoders.loading import load_tokenizer
@@ -29,7 +29,7 @@ N_DOCUMENTS = 16
 
 
 @cache
-def small_collection(language: str) -> Collection:
+def small_collection(language: str) -> DemoCollection:
     """The answers of the examples and a few others."""
     whole = bundled_collection(language)
     answers = set(whole.examples.values())

@@ -18,7 +18,7 @@ from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
 from sembridge.deployment import encoding
 from sembridge.deployment.encoding import encode_shards
 from sembridge.deployment.recipe import EncodeRecipe
-from sembridge.deployment.shards import MANIFEST, Share, read_manifest, read_shards
+from sembridge.deployment.shards import SHARDS_MANIFEST, Share, read_shards, read_shards_manifest
 from sembridge.encoders.vectors import encode_corpus
 from sembridge.errors import MissingExtraError, SembridgeError
 from sembridge.files.atomic import PARTIAL
@@ -79,7 +79,7 @@ def test_the_columns_are_those_of_the_format(plain: Path, encoder: SparseEncoder
 
 
 def test_the_manifest_and_the_report_count(plain: Path, encoder: SparseEncoder, corpus: Path) -> None:
-    manifest = read_manifest(plain)
+    manifest = read_shards_manifest(plain)
     assert (manifest.encoder, manifest.corpus, manifest.corpus_bytes) == ("tiny", "corpus.jsonl", corpus.stat().st_size)
     assert manifest.settings == {"encode_with": "stock", "batch_size": 3, "shard_size": 4}
     report = encode_shards(encoder, corpus, plain, name="tiny", recipe=RECIPE)
@@ -250,9 +250,9 @@ def test_foreign_folders_are_refused(encoder: SparseEncoder, corpus: Path, tmp_p
         encode_shards(encoder, corpus, corpus, name="tiny")
     with pytest.raises(SembridgeError, match="holds no shards"):
         list(read_shards(tmp_path / "full"))
-    (tmp_path / "full" / MANIFEST).write_text('{"format": 99}')
+    (tmp_path / "full" / SHARDS_MANIFEST).write_text('{"format": 99}')
     with pytest.raises(SembridgeError, match="another format"):
-        read_manifest(tmp_path / "full")
+        read_shards_manifest(tmp_path / "full")
 
 
 def test_a_full_disk_is_one_line_and_finished_shards_stay(

@@ -22,8 +22,8 @@ from tiny import ENGLISH_TEXTS, tiny_encoder, tiny_inference_free, tiny_tokenize
 from transformers import AutoTokenizer
 
 from sembridge.deployment.export.collection import (
-    Collection,
     VectorBlock,
+    VectorCollection,
     encoded_collection,
     precomputed_collection,
     quantized,
@@ -80,8 +80,8 @@ DOCUMENT_IDS = [f"d{row}" for row in range(60)]
 QUERY_IDS = [f"q{row}" for row in range(8)]
 
 
-def collection(documents: csr_array = DOCUMENTS, queries: csr_array = QUERIES) -> Collection:
-    return Collection("tiny", TOKENS, blocks(documents, "d"), blocks(queries, "q"))
+def collection(documents: csr_array = DOCUMENTS, queries: csr_array = QUERIES) -> VectorCollection:
+    return VectorCollection("tiny", TOKENS, blocks(documents, "d"), blocks(queries, "q"))
 
 
 def integers(vectors: csr_array) -> csr_array:
@@ -233,7 +233,7 @@ class TestEveryVectorExport:
 
     def test_no_document_is_refused_and_leaves_nothing(self, export: Any, tmp_path: Path) -> None:
         with pytest.raises(SembridgeError, match="nothing to export"):
-            export(Collection("tiny", TOKENS, []), tmp_path / "out")
+            export(VectorCollection("tiny", TOKENS, []), tmp_path / "out")
         assert list(tmp_path.iterdir()) == []
 
     def test_a_negative_weight_is_refused_with_its_document(self, export: Any, tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_scale_that_is_no_positive_number_is_refused(export: Any, scale: float
 def test_an_id_with_white_space_is_refused(export: Any, tmp_path: Path) -> None:
     if export is export_pisa:
         pytest.importorskip("pyterrier_pisa")
-    odd = Collection("tiny", TOKENS, [VectorBlock(["a b"], [""], DOCUMENTS[:1])])
+    odd = VectorCollection("tiny", TOKENS, [VectorBlock(["a b"], [""], DOCUMENTS[:1])])
     with pytest.raises(SembridgeError, match="'a b' is empty or has white space"):
         export(odd, tmp_path / "out")
 
@@ -378,12 +378,12 @@ def test_a_vocabulary_above_65536_tokens_gets_the_large_index(tmp_path: Path) ->
         (np.linspace(1, 2, len(active), dtype=np.float32), (np.arange(len(active)) % 9, active)), shape=(9, n_dims)
     )
     tokens = tuple(f"t{number}" for number in range(n_dims))
-    large = Collection("large", tokens, blocks(documents, "d"), blocks(documents[:3], "q"))
+    large = VectorCollection("large", tokens, blocks(documents, "d"), blocks(documents[:3], "q"))
     manifest = export_seismic(large, tmp_path / "out")
     assert manifest["index_class"] == "SeismicIndexLV"
     expected = exact_search(documents[:3], documents, ["q0", "q1", "q2"], [f"d{n}" for n in range(9)], top_k=1)
     assert_same_up_to_half_precision(seismic_run(tmp_path / "out", top_k=1), expected)
-    at_limit = Collection("small", tokens[:-1], blocks(documents[:, : n_dims - 1], "d"))
+    at_limit = VectorCollection("small", tokens[:-1], blocks(documents[:, : n_dims - 1], "d"))
     assert export_seismic(at_limit, tmp_path / "small")["index_class"] == "SeismicIndex"
 
 
@@ -508,7 +508,7 @@ def test_bundled_questions_rank_the_same_after_rounding_and_in_seismic(tmp_path:
     texts = ((document.id, document.content) for document in corpus.values())
     made = encoded_collection(encoder, texts, titles, name="mini/splade-en")
     (block,), (queries,) = made.documents, made.queries
-    export_seismic(Collection(made.encoder, made.tokens, [block], [queries]), tmp_path / "seismic")
+    export_seismic(VectorCollection(made.encoder, made.tokens, [block], [queries]), tmp_path / "seismic")
     expected = exact_search(queries.vectors, block.vectors, queries.ids, block.ids, top_k=10)
     assert_same_up_to_half_precision(seismic_run(tmp_path / "seismic"), expected)
     rounded = [quantized(part, SCALE).vectors.astype(np.float64) for part in (queries, block)]

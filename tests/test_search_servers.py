@@ -33,7 +33,7 @@ from sembridge.deployment.search.bulk import Patience
 from sembridge.deployment.search.engines import open_engine
 from sembridge.deployment.search.index import SearchIndex
 from sembridge.deployment.search.indexing import index_corpus
-from sembridge.deployment.search.manifest import read_manifest
+from sembridge.deployment.search.manifest import read_index_manifest
 from sembridge.deployment.search.protocol import Engine, rows
 from sembridge.deployment.search.qdrant import QdrantEngine
 from sembridge.errors import MissingExtraError, SembridgeError
@@ -197,7 +197,7 @@ def test_a_server_that_goes_away_mid_bulk_is_a_clear_failure_and_a_second_run_co
         start_again(postgres)
     assert "Postgres does not answer after 2 tries" in str(failure.value)
     assert f"20 documents of {corpus} are safely in; run the same command again" in str(failure.value)
-    assert not read_manifest(tmp_path / "index").ready
+    assert not read_index_manifest(tmp_path / "index").ready
     report = index_corpus(encoder, corpus, tmp_path / "index", name="tiny", recipe=recipe)
     assert (report.n_added, report.n_continued, report.n_documents) == (10, 20, 30)
     with SearchIndex.open(tmp_path / "index") as index:

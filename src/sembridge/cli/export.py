@@ -14,8 +14,8 @@ from sembridge.cli.program import app
 from sembridge.deployment.export.settings import DEFAULT_SCALE
 
 if TYPE_CHECKING:
-    from sembridge.deployment.export.collection import Collection
-    from sembridge.deployment.export.manifest import Manifest
+    from sembridge.deployment.export.collection import VectorCollection
+    from sembridge.deployment.export.manifest import ExportManifest
 
 export = typer.Typer(
     name="export",
@@ -44,7 +44,7 @@ class Texts:
     ] = None
     encode_with: HowToEncode = "stock"
 
-    def collection(self, loading: Loading, *, quiet: bool) -> "Collection":
+    def collection(self, loading: Loading, *, quiet: bool) -> "VectorCollection":
         from sembridge.deployment.export.collection import open_collection
 
         return open_collection(
@@ -214,7 +214,7 @@ def pivot(
     _print(manifest, output.out, as_json=as_json)
 
 
-def _print(manifest: "Manifest", out: Path, *, as_json: bool) -> None:
+def _print(manifest: "ExportManifest", out: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(out), **manifest})
         return

@@ -75,10 +75,10 @@ def search(
     """Searches an index with the encoder that it was made with, or in the language of one transferred from it."""
     question.check()
     from sembridge.deployment.search.index import SearchIndex
-    from sembridge.deployment.search.manifest import read_manifest
+    from sembridge.deployment.search.manifest import read_index_manifest
 
     queries = question.queries
-    name = places.encoder or read_manifest(folder).encoder.name
+    name = places.encoder or read_index_manifest(folder).encoder.name
     with SearchIndex.open(folder, url=places.url) as opened:
         loaded = loading.encoder(name)
         pivot = None if places.query_encoder is None else _pivot(places.query_encoder, loaded)

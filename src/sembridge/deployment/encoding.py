@@ -36,15 +36,15 @@ from sembridge.retrieval.corpus import Document, corpus_file, stream_corpus
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 from sembridge.deployment.shards import (
-    MANIFEST,
+    SHARDS_MANIFEST,
     Job,
     Journal,
-    Manifest,
     Records,
     ShardRecord,
+    ShardsManifest,
     Share,
     one_line,
-    read_manifest,
+    read_shards_manifest,
     write_parquet,
 )
 
@@ -109,14 +109,14 @@ def encode_shards(
         return _report(folder, share, journal, n_encoded, start)
 
 
-def _manifest(encoder: "SparseEncoder", name: str, file: Path, recipe: EncodeRecipe) -> Manifest:
+def _manifest(encoder: "SparseEncoder", name: str, file: Path, recipe: EncodeRecipe) -> ShardsManifest:
     fingerprint = sparse_encoder_fingerprint(encoder)
     if fingerprint is None:
         raise SembridgeError(
             f"The weights of encoder {name} are not torch's, so a continued run could not tell it from another; load "
             "it with the torch backend."
         )
-    return Manifest(
+    return ShardsManifest(
         encoder=lasting_name(name),
         fingerprint=fingerprint,
         n_dims=_text_encoder(encoder, recipe)(["a"]).shape[1],  # a loaded SpladePooling does not know it before
@@ -127,18 +127,18 @@ def _manifest(encoder: "SparseEncoder", name: str, file: Path, recipe: EncodeRec
     )
 
 
-def _begin(folder: Path, manifest: Manifest) -> None:
+def _begin(folder: Path, manifest: ShardsManifest) -> None:
     """Makes the folder and its manifest, or checks that they are of this run."""
     if folder.exists() and not folder.is_dir():
         raise SembridgeError(f"Output {folder} is a file; give the name of a new folder, or of one with shards.")
-    if not (folder / MANIFEST).is_file():
+    if not (folder / SHARDS_MANIFEST).is_file():
         if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
             raise SembridgeError(f"Output folder {folder} holds other files than shards; give the name of a new one.")
         with _failures(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            write_file(folder / MANIFEST, [json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n"])
+            write_file(folder / SHARDS_MANIFEST, [json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n"])
         return
-    held = read_manifest(folder)
+    held = read_shards_manifest(folder)
     for label, old, new in [
         ("encoder", (held.fingerprint, held.n_dims), (manifest.fingerprint, manifest.n_dims)),
         ("corpus", _corpus_facts(held), _corpus_facts(manifest)),
@@ -151,7 +151,7 @@ def _begin(folder: Path, manifest: Manifest) -> None:
             )
 
 
-def _corpus_facts(manifest: Manifest) -> tuple[str, ...]:
+def _corpus_facts(manifest: ShardsManifest) -> tuple[str, ...]:
     """What tells a corpus from another: its content, wherever the file lies and whatever it is called."""
     return (f"{manifest.corpus_bytes:,} bytes", f"SHA-256 {manifest.corpus_sha256[:12]}")
 
@@ -200,7 +200,7 @@ def _jobs(documents: Iterable[Document], shard_size: int) -> Iterator[Job]:
         yield Job(shard, [document.id for document in block], [document.content for document in block])
 
 
-def _in_process(encoder: "SparseEncoder", recipe: EncodeRecipe, manifest: Manifest, folder: Path) -> Records:
+def _in_process(encoder: "SparseEncoder", recipe: EncodeRecipe, manifest: ShardsManifest, folder: Path) -> Records:
     def records(jobs: Iterable[Job]) -> Iterator[ShardRecord]:
         encode = _text_encoder(encoder, recipe)
         return (_encode_shard(encode, job, manifest, folder) for job in jobs)
@@ -218,7 +218,7 @@ def _text_encoder(encoder: "SparseEncoder", recipe: EncodeRecipe) -> TextEncoder
     )
 
 
-def _encode_shard(encode: TextEncoder, job: Job, manifest: Manifest, folder: Path) -> ShardRecord:
+def _encode_shard(encode: TextEncoder, job: Job, manifest: ShardsManifest, folder: Path) -> ShardRecord:
     """The record of a shard that is in its place; what one process and every Ray worker do."""
     vectors = encode(job.texts)
     file = f"shard-{job.shard:06d}.parquet"
@@ -231,7 +231,7 @@ def _encode_shard(encode: TextEncoder, job: Job, manifest: Manifest, folder: Pat
 
 
 def _on_ray(
-    encoder: "SparseEncoder", recipe: EncodeRecipe, manifest: Manifest, folder: Path, n_workers: int
+    encoder: "SparseEncoder", recipe: EncodeRecipe, manifest: ShardsManifest, folder: Path, n_workers: int
 ) -> Records:
     """Shards by Ray workers; at most two of each are under way, so documents do not pile up."""
     if n_workers < 1:
@@ -271,7 +271,7 @@ class _RayWorker:
     """An encoder in a process of Ray's."""
 
     def __init__(
-        self, encoder: "SparseEncoder", recipe: EncodeRecipe, manifest: Manifest, folder: Path, n_threads: int
+        self, encoder: "SparseEncoder", recipe: EncodeRecipe, manifest: ShardsManifest, folder: Path, n_threads: int
     ) -> None:
         import torch
 

@@ -41,7 +41,7 @@ class Job:
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
+SHARDS_MANIFEST = "manifest.json"
 _FORMAT = 2
 _JOURNAL = re.compile(r"shards-(\d+)-of-(\d+)\.jsonl")
 _SCHEMA_NOTE = b"sembridge"  # key of the metadata in every Parquet file
@@ -78,7 +78,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ShardsManifest:
     """What every shard of a folder has in common.
 
     Attributes:
@@ -118,19 +118,21 @@ class ShardRecord:
 Records = Callable[[Iterable[Job]], Iterator[ShardRecord]]
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_shards_manifest(folder: Path) -> ShardsManifest:
     """What the shards of `folder` have in common.
 
     Raises:
         SembridgeError: it is no folder of shards, or one of another format.
     """
     try:
-        values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        values = json.loads((folder / SHARDS_MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise SembridgeError(f"{folder} holds no shards: expected the --out of `sembridge encode`.") from None
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
-        raise SembridgeError(f"{folder}/{MANIFEST} has another format than this version; encode the corpus again.")
-    return Manifest(**values)
+        raise SembridgeError(
+            f"{folder}/{SHARDS_MANIFEST} has another format than this version; encode the corpus again."
+        )
+    return ShardsManifest(**values)
 
 
 def read_shards(folder: Path) -> Iterator[tuple[list[str], csr_array]]:
@@ -140,7 +142,7 @@ def read_shards(folder: Path) -> Iterator[tuple[list[str], csr_array]]:
         SembridgeError: while iterating: no folder of shards, an unfinished one, or a file that does not have the size
             and checksum of its record.
     """
-    manifest = read_manifest(folder)
+    manifest = read_shards_manifest(folder)
     for record in _complete_records(folder):
         yield _read_shard(folder / record.file, record, manifest.n_dims)
 
@@ -241,7 +243,7 @@ def _whole_lines(path: Path) -> bytes:
     return content[: content.rfind(b"\n") + 1]
 
 
-def write_parquet(path: Path, ids: Sequence[str], vectors: csr_array, manifest: Manifest) -> None:
+def write_parquet(path: Path, ids: Sequence[str], vectors: csr_array, manifest: ShardsManifest) -> None:
     import pyarrow as pa
     from pyarrow.parquet import write_table
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     pass
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 """A letter or mark of a script that sets no space between words: Thai, Lao, Burmese, Khmer, Kana, Han."""
 

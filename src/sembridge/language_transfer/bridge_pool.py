@@ -20,7 +20,7 @@ import torch
 
 from sembridge.language_transfer.entmax import TopKSoftmax
 from sembridge.language_transfer.initialization.evidence import FEWEST_TOKENS, above_chance, scores_by_chance
-from sembridge.language_transfer.initialization.hubs import HubCorrected, hub_corrected
+from sembridge.language_transfer.initialization.hub_correction import HubCorrected, hub_corrected
 from sembridge.language_transfer.initialization.sembridge import Embed
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.language_transfer.similarity import sparse_weights

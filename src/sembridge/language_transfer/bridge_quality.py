@@ -22,7 +22,7 @@ from sembridge.language_transfer.bridge import Bridge, embed_texts
 from sembridge.language_transfer.bridge_pool import combine, nearest_above_chance
 from sembridge.language_transfer.entmax import TopKSoftmax
 from sembridge.language_transfer.initialization.evidence import FEWEST_TOKENS
-from sembridge.language_transfer.initialization.hubs import HubCorrected, hub_corrected
+from sembridge.language_transfer.initialization.hub_correction import HubCorrected, hub_corrected
 from sembridge.language_transfer.initialization.sembridge import Embed, bridged_texts
 from sembridge.language_transfer.initialization.wechsel import read_dictionary
 from sembridge.language_transfer.overlap import Overlap

@@ -21,7 +21,7 @@ BM25_METHOD = "lucene"
 BM25_K1 = 1.5
 BM25_B = 0.75
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def bm25_run(data: RetrievalData, tokenizer: "PreTrainedTokenizerBase | None" = None, *, top_k: int = 1000) -> Run:
@@ -37,7 +37,7 @@ def bm25_run(data: RetrievalData, tokenizer: "PreTrainedTokenizerBase | None" = 
 def bm25_index(data: RetrievalData, tokenizer: "PreTrainedTokenizerBase | None" = None) -> "Bm25Index":
     """The index of the corpus that `bm25_run` searches."""
     if tokenizer is None and has_no_spaces(data.corpus.values()):
-        _logger.warning("%s is in a script without spaces: BM25 over words finds little; give a tokenizer.", data.name)
+        logger.warning("%s is in a script without spaces: BM25 over words finds little; give a tokenizer.", data.name)
     return Bm25Index.of(list(data.corpus.values()), tokenizer)
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K, parse_measures
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 Settings = dict[str, str | int | float | None]
 BYTES_PER_POSTING = 8  # document number and weight, four bytes each
 
@@ -236,7 +236,7 @@ def _vocabulary_of_dimensions(encoder: "SparseEncoder", n_dims: int) -> Vocabula
     try:
         return read_vocabulary(encoder.tokenizer, n_rows=n_dims) if encoder.tokenizer is not None else None
     except SembridgeError as error:
-        _logger.warning("The health check goes without token names: %s", error)
+        logger.warning("The health check goes without token names: %s", error)
         return None
 
 

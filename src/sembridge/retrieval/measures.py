@@ -9,7 +9,7 @@ from sembridge.errors import SembridgeError
 if TYPE_CHECKING:
     from ir_measures import Measure
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 DEFAULT_MEASURES = ("nDCG@10", "R@100", "RR@10")
 DEFAULT_TOP_K = 1000

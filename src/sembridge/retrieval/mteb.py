@@ -25,7 +25,7 @@ _TYPES: tuple[Literal["Retrieval", "InstructionRetrieval"], ...] = ("Retrieval",
 _MANY = 20  # names listed in a refusal
 _ROWS = 1000
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def read_mteb(name: str, *, split: str | None = None, language: str | None = None) -> RetrievalData:
@@ -165,7 +165,7 @@ def _texts(dataset: "Dataset", companion: str, task: str) -> dict[str, str]:
             if texts.setdefault(text_id, joined) != joined:
                 raise SembridgeError(f"{task}: id {text_id!r} has two different texts; ids are unique.")
     if n_empty := sum(not text for text in texts.values()):
-        _logger.warning("%s: %d of %d texts are empty; they stay, as in mteb.", task, n_empty, len(texts))
+        logger.warning("%s: %d of %d texts are empty; they stay, as in mteb.", task, n_empty, len(texts))
     return texts
 
 
@@ -206,7 +206,7 @@ def _known_judgments(
             )
         n_unknown += len(unknown)
     if n_unknown:
-        _logger.warning("%s: %d judgments name documents outside of the corpus, none relevant.", task, n_unknown)
+        logger.warning("%s: %d judgments name documents outside of the corpus, none relevant.", task, n_unknown)
     return qrels
 
 

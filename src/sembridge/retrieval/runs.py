@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Run = dict[str, dict[str, float]]
 """Query id -> document id -> score, every query's documents from best to worst."""
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _MAX_BLOCK_SCORES = 2**24  # scores held at once: 8 bytes each (value and column), 128 MiB
 
 

@@ -22,7 +22,7 @@ from sembridge.files.vector_cache import assets_folder
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 KeySettings = Mapping[str, str | int | None]
 
@@ -53,7 +53,7 @@ class CorpusCache:
             return None
         fingerprint = sparse_encoder_fingerprint(encoder)
         if fingerprint is None:
-            _logger.warning("The weights of a %s encoder cannot be read: nothing is cached.", encoder.backend)
+            logger.warning("The weights of a %s encoder cannot be read: nothing is cached.", encoder.backend)
             return None
         return cls(cache_folder / fingerprint)
 
@@ -79,7 +79,7 @@ class CorpusCache:
                 _write(partial, encoded)
         except Exception as error:  # below safetensors a full disk is an error of its own kind
             reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
-            _logger.warning("Encoded texts are not kept in %s: %s. Give another cache folder.", self.folder, reason)
+            logger.warning("Encoded texts are not kept in %s: %s. Give another cache folder.", self.folder, reason)
 
 
 def default_cache_folder() -> Path:
@@ -133,12 +133,12 @@ def _read(path: Path) -> EncodedTexts | None:
     except FileNotFoundError:
         return None
     except (SafetensorError, ValueError, KeyError) as error:
-        _logger.warning("Encoded texts in %s are damaged (%s) and are encoded again.", path, error)
+        logger.warning("Encoded texts in %s are damaged (%s) and are encoded again.", path, error)
         with contextlib.suppress(OSError):
             path.unlink()
         return None
     except OSError as error:
-        _logger.warning("Encoded texts in %s cannot be read (%s) and are encoded again.", path, error)
+        logger.warning("Encoded texts in %s cannot be read (%s) and are encoded again.", path, error)
         return None
 
 

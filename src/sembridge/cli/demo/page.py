@@ -4,7 +4,7 @@ from functools import cache
 
 from jinja2 import Environment
 
-from sembridge.cli.demo.systems import WAYS, Collection, Result, Step
+from sembridge.cli.demo.systems import WAYS, DemoCollection, Result, Step
 from sembridge.cli.demo.walk import LANGUAGES
 from sembridge.deployment.search.explanation import ExplainedTerm
 from sembridge.files.templates import page_environment, template
@@ -18,7 +18,7 @@ def introduction() -> str:
     return _render("introduction")
 
 
-def column(way: str, collection: Collection, question: str, result: Result) -> str:
+def column(way: str, collection: DemoCollection, question: str, result: Result) -> str:
     """A system's answers to a question, each with the terms that made its score."""
     return _render(
         "answers", way=WAYS[way], collection=collection, result=result, right=collection.examples.get(question),
@@ -42,7 +42,7 @@ def refusal(way: str, message: str) -> str:
     return _render("refusal", way=WAYS[way], message=message)
 
 
-def gloss(collection: Collection, question: str) -> str:
+def gloss(collection: DemoCollection, question: str) -> str:
     """An example question in English; nothing for a question that a reader typed."""
     english = collection.example_glosses.get(question)
     return _render("gloss", english=english) if english else ""

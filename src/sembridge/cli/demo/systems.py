@@ -70,7 +70,7 @@ FIRST_OTHER = "random"
 
 
 @dataclass(frozen=True)
-class Collection:
+class DemoCollection:
     """What is searched in a language.
 
     Attributes:
@@ -143,10 +143,10 @@ class System:
         return tuple(self.explainer.explain(terms))
 
 
-def bundled_collection(language: str) -> Collection:
+def bundled_collection(language: str) -> DemoCollection:
     """The bundled questions and answers of a language, with their English titles."""
     data, english = load_retrieval_data(f"mini/faq-{language}"), load_retrieval_data("mini/faq-en")
-    return Collection(
+    return DemoCollection(
         language,
         tuple(stream_corpus(f"mini/faq-{language}")),
         {data.queries[query]: max(data.qrels[query], key=data.qrels[query].__getitem__) for query in EXAMPLES},
@@ -161,7 +161,7 @@ class Workshop:
     No lock: the page's queue asks for one at a time. One made twice, after a question was given up, is the same one.
     """
 
-    def __init__(self, collection: Callable[[str], Collection] = bundled_collection) -> None:
+    def __init__(self, collection: Callable[[str], DemoCollection] = bundled_collection) -> None:
         self.collection = cache(collection)
         self._systems: OrderedDict[tuple[str, str], System] = OrderedDict()
         self._source = cache(partial(load_encoder, SOURCE))

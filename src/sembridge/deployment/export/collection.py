@@ -10,8 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sembridge.deployment.export.settings import DEFAULT_SCALE
-from sembridge.deployment.shards import MANIFEST as SHARDS_MANIFEST
-from sembridge.deployment.shards import read_manifest, read_shards
+from sembridge.deployment.shards import SHARDS_MANIFEST, read_shards, read_shards_manifest
 from sembridge.encoders.anatomy import Anatomy, check_source_encoder
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.names import mini_folder
@@ -44,7 +43,7 @@ class VectorBlock:
 
 
 @dataclass(frozen=True, eq=False)
-class Collection:
+class VectorCollection:
     """Documents and queries as vectors of one encoder.
 
     Attributes:
@@ -85,7 +84,7 @@ def open_collection(
     encode_with: EncodeWith = "stock",
     max_active_dims: int | None = None,
     progress: bool = False,
-) -> Collection:
+) -> VectorCollection:
     """The collection of a corpus as of `stream_corpus`, or of its shards, and of queries as of `read_queries`.
 
     Raises:
@@ -129,7 +128,7 @@ def encoded_collection(
     encode_with: EncodeWith = "stock",
     max_active_dims: int | None = None,
     progress: bool = False,
-) -> Collection:
+) -> VectorCollection:
     """The collection of (id, text) documents, encoded while it is read, about a thousand at a time.
 
     Args:
@@ -145,7 +144,7 @@ def encoded_collection(
     tokens = encoder_tokens(check_source_encoder(encoder))
     encode = TextEncoder(encoder, "document", encode_with, max_active_dims=max_active_dims)
     encode_query = TextEncoder(encoder, "query", encode_with)
-    return Collection(
+    return VectorCollection(
         encoder=name,
         tokens=tokens,
         documents=_encoded(encode, documents, "Encoding documents" if progress else None),
@@ -160,7 +159,7 @@ def precomputed_collection(
     queries: Mapping[str, str] | None = None,
     *,
     name: str,
-) -> Collection:
+) -> VectorCollection:
     """The collection of documents whose vectors were made before by this encoder: (ids, (n, n_dims) vectors) at a time.
 
     Raises:
@@ -243,7 +242,7 @@ def refuse_white_space(ids: Iterable[str]) -> None:
 
 
 def _check_shards(encoder: "SparseEncoder", folder: Path, name: str, max_active_dims: int | None) -> None:
-    made_by = read_manifest(folder)
+    made_by = read_shards_manifest(folder)
     if made_by.fingerprint != sparse_encoder_fingerprint(encoder):
         raise SembridgeError(
             f"The shards in {folder} were made by {made_by.encoder}, not by {name} as it is now; give that encoder, or "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sembridge.deployment.export.collection import encoder_tokens
-from sembridge.deployment.export.manifest import Manifest, write_export
+from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.encoders.anatomy import check_source_encoder
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.idf import idf_weights
@@ -34,7 +34,7 @@ def export_idf(
     *,
     name: str,
     overwrite: bool = False,
-) -> Manifest:
+) -> ExportManifest:
     """The manifest of `idf.json` (raw token -> weight) in `out`, with the tokenizer beside it.
 
     Without documents it holds the weights of the encoder's own static query side. With documents it holds log(1 + (N -
@@ -54,8 +54,8 @@ def export_idf(
             "are computed from it as IDF."
         )
 
-    def fill(folder: Path) -> Manifest:
-        facts: Manifest = {
+    def fill(folder: Path) -> ExportManifest:
+        facts: ExportManifest = {
             "format": "idf",
             "encoder": name,
             "encoder_fingerprint": sparse_encoder_fingerprint(encoder),
@@ -104,7 +104,7 @@ def _n_spelled_otherwise(tokenizer: "PreTrainedTokenizerBase", tokens: tuple[str
     )
 
 
-def _opensearch_note(manifest: Manifest) -> str:
+def _opensearch_note(manifest: ExportManifest) -> str:
     return (
         f"OpenSearch's tokenizer model looks {manifest['n_tokens_opensearch_spells_otherwise']} of these tokens up"
         " under another spelling (it decodes each id by itself, and fails where two read alike). Use this file with"
@@ -112,7 +112,7 @@ def _opensearch_note(manifest: Manifest) -> str:
     )
 
 
-def _readme(manifest: Manifest) -> str:
+def _readme(manifest: ExportManifest) -> str:
     opensearch = """In OpenSearch, zip `idf.json` and `tokenizer.json` and register the archive as a model of function
 `SPARSE_TOKENIZE`; its `model_id` then serves the query text of `neural_sparse`, without a network at query time.
 Documents are encoded by the full encoder. A token that is missing from the file would get the weight 1 there."""

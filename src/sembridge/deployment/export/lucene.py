@@ -11,16 +11,16 @@ from itertools import chain, count, islice, repeat
 from pathlib import Path
 
 from sembridge.deployment.export.collection import (
-    Collection,
     Counts,
     VectorBlock,
+    VectorCollection,
     check_scale,
     checked,
     quantized,
     refuse_white_space,
     rows,
 )
-from sembridge.deployment.export.manifest import Manifest, write_export
+from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.deployment.export.settings import DEFAULT_SCALE
 from sembridge.deployment.export.token_keys import token_keys
 from sembridge.errors import SembridgeError
@@ -29,8 +29,8 @@ _DOCUMENTS_A_FILE = 250_000  # Anserini gives every file to one thread
 
 
 def export_lucene(
-    collection: Collection, out: Path, *, scale: float = DEFAULT_SCALE, overwrite: bool = False
-) -> Manifest:
+    collection: VectorCollection, out: Path, *, scale: float = DEFAULT_SCALE, overwrite: bool = False
+) -> ExportManifest:
     """The manifest of `corpus/*.jsonl` and, where there are queries, `queries.tsv` in `out`.
 
     A document is a line {"id", "contents", "vector": {token: integer}}, a query the id, a tab, and every token as often
@@ -43,7 +43,7 @@ def export_lucene(
     check_scale(scale)
     keys = token_keys(collection.tokens)
 
-    def fill(folder: Path) -> Manifest:
+    def fill(folder: Path) -> ExportManifest:
         (folder / "corpus").mkdir()
         documents = _write_corpus(folder / "corpus", checked(collection.documents), keys, scale)
         queries = _write_queries(folder / "queries.tsv", checked(collection.queries), keys, scale)
@@ -100,7 +100,7 @@ def _write_queries(path: Path, blocks: Iterable[VectorBlock], keys: Sequence[str
     return counts
 
 
-def _readme(manifest: Manifest) -> str:
+def _readme(manifest: ExportManifest) -> str:
     return f"""# Impact vectors for Lucene
 
 {manifest["n_documents"]} documents and {manifest["n_queries"]} queries encoded by {manifest["encoder"]}; weights are

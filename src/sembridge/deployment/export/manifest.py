@@ -9,20 +9,20 @@ from sembridge.encoders.names import lasting_name
 from sembridge.files.atomic import write_folder
 from sembridge.files.digests import file_digest
 
-Manifest = dict[str, object]
+ExportManifest = dict[str, object]
 """What `manifest.json` says: format, encoder (a folder by its absolute path, and the fingerprint of what lay there),
 settings, counts, and every file's size and checksum."""
 
 
 def write_export(
-    out: Path, fill: Callable[[Path], Manifest], readme: Callable[[Manifest], str], *, overwrite: bool
-) -> Manifest:
+    out: Path, fill: Callable[[Path], ExportManifest], readme: Callable[[ExportManifest], str], *, overwrite: bool
+) -> ExportManifest:
     """The manifest of the export in `out`, whose files `fill` writes into a folder and whose facts it returns.
 
     Raises:
         SembridgeError: as `write_folder`; nothing is left behind.
     """
-    manifest: Manifest = {}
+    manifest: ExportManifest = {}
 
     def write(folder: Path) -> None:
         manifest.update(fill(folder), sembridge=version("sembridge"))
@@ -41,5 +41,5 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _file_facts(path: Path) -> Manifest:
+def _file_facts(path: Path) -> ExportManifest:
     return {"bytes": path.stat().st_size, "sha256": file_digest(path)}

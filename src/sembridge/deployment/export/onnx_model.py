@@ -19,7 +19,7 @@ import torch
 from huggingface_hub import ModelCardData
 from numpy.typing import NDArray
 
-from sembridge.deployment.export.manifest import Manifest, write_export
+from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.encoders.anatomy import SpladeRoute, read_anatomy
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.loading import read_model_card
@@ -41,7 +41,7 @@ OPSET = 18
 
 def export_onnx(
     encoder: "SparseEncoder", out: Path, *, name: str, output: Output = "weights", overwrite: bool = False
-) -> Manifest:
+) -> ExportManifest:
     """The manifest of `model.onnx`, `tokenizer.json` and their settings in `out`.
 
     Batch and length are free. Before the folder appears, texts of six scripts and of all lengths go through its
@@ -67,7 +67,7 @@ def export_onnx(
     route = read_anatomy(encoder).splade_route("document")
     n_tokens = _document_tokens(route, name)
 
-    def fill(folder: Path) -> Manifest:
+    def fill(folder: Path) -> ExportManifest:
         inputs = _write_graph(encoder, route, folder / "model.onnx", output)
         _write_tokenizer(encoder.tokenizer, folder, n_tokens)
         route.transformer.model.config.to_json_file(folder / "config.json")
@@ -255,7 +255,7 @@ def _quiet_exporter() -> Iterator[None]:
         exporter.setLevel(level)
 
 
-def _readme(manifest: Manifest) -> str:
+def _readme(manifest: ExportManifest) -> str:
     if manifest["output"] == "weights":
         use = """(weights,) = session.run(None, inputs)  # (texts, vocabulary)"""
     else:

@@ -13,16 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sembridge.deployment.export.collection import (
-    Collection,
     Counts,
     VectorBlock,
+    VectorCollection,
     check_scale,
     checked,
     quantized,
     refuse_white_space,
     rows,
 )
-from sembridge.deployment.export.manifest import Manifest, write_export
+from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.deployment.export.settings import DEFAULT_SCALE
 from sembridge.deployment.export.token_keys import token_keys
 from sembridge.errors import SembridgeError, require
@@ -31,8 +31,8 @@ _BATCH_DOCUMENTS = 50_000  # inverted in memory at once; the rest waits on disk 
 
 
 def export_pisa(
-    collection: Collection, out: Path, *, scale: float = DEFAULT_SCALE, overwrite: bool = False
-) -> Manifest:
+    collection: VectorCollection, out: Path, *, scale: float = DEFAULT_SCALE, overwrite: bool = False
+) -> ExportManifest:
     """The manifest of the PISA index `index/` and, where there are queries, `queries.jsonl` in `out`.
 
     A query is {"qid", "query_toks": {token: integer}}, as pyterrier_pisa takes them.
@@ -46,7 +46,7 @@ def export_pisa(
     check_pisa()
     keys = token_keys(collection.tokens, lowercase=True)  # PISA lowercases the terms of a query
 
-    def fill(folder: Path) -> Manifest:
+    def fill(folder: Path) -> ExportManifest:
         counts = Counts()
         _write_index(folder / "index", _documents(checked(collection.documents), keys, scale, counts))
         n_queries = _write_queries(folder / "queries.jsonl", checked(collection.queries), keys, scale)
@@ -119,7 +119,7 @@ def _quiet() -> Iterator[None]:
         os.close(null)
 
 
-def _readme(manifest: Manifest) -> str:
+def _readme(manifest: ExportManifest) -> str:
     return f"""# Index for PISA
 
 {manifest["n_documents"]} documents and {manifest["n_queries"]} queries encoded by {manifest["encoder"]}; weights are

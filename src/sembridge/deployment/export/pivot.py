@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sembridge.deployment.export.manifest import Manifest, write_export
+from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.encoders.loading import load_tokenizer
 from sembridge.language_transfer.alignment import Alignment
 from sembridge.language_transfer.bridge import Bridge, embed_texts
@@ -25,7 +25,7 @@ def export_pivot(
     words: Sequence[str] = (),
     bridge: Bridge | None = None,
     overwrite: bool = False,
-) -> Manifest:
+) -> ExportManifest:
     """The manifest of the pivot in `out`: a stock SparseEncoder folder with `pivot.json`.
 
     Args:
@@ -43,7 +43,7 @@ def export_pivot(
         facts = replace(pivot.facts, n_words=len(longer) - len(tokenizer))
         pivot = Pivot(pivot_encoder(source, longer, alignment), facts)
 
-    def fill(folder: Path) -> Manifest:
+    def fill(folder: Path) -> ExportManifest:
         pivot.write(folder)
         alignment.save(folder)
         return {"format": "pivot", "encoder": str(transferred), **asdict(pivot.facts)}
@@ -51,7 +51,7 @@ def export_pivot(
     return write_export(out, fill, _readme, overwrite=overwrite)
 
 
-def _readme(manifest: Manifest) -> str:
+def _readme(manifest: ExportManifest) -> str:
     return f"""# {manifest["language"] or "A language"} over the vocabulary of {manifest["source_encoder"]}
 
 A stock [Sentence Transformers](https://sbert.net) `SparseEncoder`. Its vectors are over the source encoder's

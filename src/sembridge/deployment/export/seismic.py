@@ -7,15 +7,15 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sembridge.deployment.export.collection import Collection, Counts, VectorBlock, checked, rows
-from sembridge.deployment.export.manifest import Manifest, write_export
+from sembridge.deployment.export.collection import Counts, VectorBlock, VectorCollection, checked, rows
+from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.deployment.export.token_keys import token_keys
 from sembridge.errors import SembridgeError
 
 LARGEST_VOCABULARY = 2**16  # of SeismicIndex, which numbers tokens in 16 bits
 
 
-def export_seismic(collection: Collection, out: Path, *, overwrite: bool = False) -> Manifest:
+def export_seismic(collection: VectorCollection, out: Path, *, overwrite: bool = False) -> ExportManifest:
     """The manifest of `documents.jsonl` and, where there are queries, `queries.jsonl` in `out`.
 
     A line is {"id", "content", "vector": {token: weight}}; weights read back as the same float32, Seismic keeps them in
@@ -26,7 +26,7 @@ def export_seismic(collection: Collection, out: Path, *, overwrite: bool = False
     """
     keys = token_keys(collection.tokens)
 
-    def fill(folder: Path) -> Manifest:
+    def fill(folder: Path) -> ExportManifest:
         documents = _write(folder / "documents.jsonl", checked(collection.documents), keys)
         queries = _write(folder / "queries.jsonl", checked(collection.queries), keys)
         if not documents.texts:
@@ -58,7 +58,7 @@ def _write(path: Path, blocks: Iterable[VectorBlock], keys: Sequence[str]) -> Co
     return counts
 
 
-def _readme(manifest: Manifest) -> str:
+def _readme(manifest: ExportManifest) -> str:
     return f"""# Sparse vectors for Seismic
 
 {manifest["n_documents"]} documents and {manifest["n_queries"]} queries encoded by {manifest["encoder"]}, over

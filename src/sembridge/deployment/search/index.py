@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from filelock import FileLock
     from sentence_transformers import SparseEncoder
 from sembridge.deployment.search.indexing import acquired, other_encoder, resolve_recipe
-from sembridge.deployment.search.manifest import Manifest, read_manifest
+from sembridge.deployment.search.manifest import IndexManifest, read_index_manifest
 
 
 class SearchIndex:
     """An index folder, open. A context manager; an embedded Qdrant is this process's own until it is closed."""
 
-    def __init__(self, folder: Path, manifest: Manifest, engine: Engine, lock: "FileLock | None") -> None:
+    def __init__(self, folder: Path, manifest: IndexManifest, engine: Engine, lock: "FileLock | None") -> None:
         self.folder = folder
         self.manifest = manifest
         self._engine = engine
@@ -46,7 +46,7 @@ class SearchIndex:
             SembridgeError: no index, an unfinished one, or one that another process has open.
         """
         folder = Path(folder)
-        manifest = read_manifest(folder)
+        manifest = read_index_manifest(folder)
         if not manifest.ready:
             done = 0 if manifest.unfinished is None else manifest.unfinished.done
             raise SembridgeError(

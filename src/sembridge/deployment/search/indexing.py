@@ -19,9 +19,7 @@ from sembridge.deployment.recipe import EMBEDDED, IndexRecipe
 from sembridge.deployment.search.engines import open_engine
 from sembridge.deployment.search.protocol import Engine, EngineUnavailableError
 from sembridge.deployment.search.pruning import prune
-from sembridge.deployment.shards import MANIFEST as SHARD_MANIFEST
-from sembridge.deployment.shards import read_manifest as read_shard_manifest
-from sembridge.deployment.shards import read_shards
+from sembridge.deployment.shards import SHARDS_MANIFEST, read_shards, read_shards_manifest
 from sembridge.encoders.names import lasting_name
 from sembridge.encoders.vectors import encode_corpus
 from sembridge.errors import SembridgeError
@@ -33,11 +31,11 @@ if TYPE_CHECKING:
     from filelock import FileLock
     from sentence_transformers import SparseEncoder
 from sembridge.deployment.search.manifest import (
-    MANIFEST,
+    INDEX_MANIFEST,
     EncoderFacts,
-    Manifest,
+    IndexManifest,
     Unfinished,
-    read_manifest,
+    read_index_manifest,
 )
 
 _LOCK = ".lock"
@@ -72,9 +70,9 @@ def resolve_recipe(folder: Path, flags: dict[str, Any]) -> IndexRecipe:
         SembridgeError: a flag contradicts what the documents in the folder were made with.
     """
     given = {key: value for key, value in flags.items() if value is not None}
-    if not (folder / MANIFEST).is_file():
+    if not (folder / INDEX_MANIFEST).is_file():
         return IndexRecipe.build(given, origin="options")
-    made = read_manifest(folder).recipe
+    made = read_index_manifest(folder).recipe
     recipe = IndexRecipe.build({**made.model_dump(), **given}, origin="options")
     for key in _FIXED:
         if getattr(recipe, key) != getattr(made, key):
@@ -155,7 +153,7 @@ class _Run:
     encoder: "SparseEncoder | Pivot"
     engine: Engine
     folder: Path
-    manifest: Manifest
+    manifest: IndexManifest
     source: str
     texts: str | None
     on_progress: Callable[[int], None] | None
@@ -240,7 +238,7 @@ class _Run:
             vectors = vstack([item.vector for item in batch], format="csr")
         return prune(vectors, max_active_dims=recipe.max_active_dims, min_weight=recipe.min_weight)
 
-    def _record(self, manifest: Manifest) -> None:
+    def _record(self, manifest: IndexManifest) -> None:
         self.manifest = manifest
         manifest.write(self.folder)
 
@@ -279,7 +277,7 @@ def _items(source: str, texts: str | None) -> "Iterator[_Item]":
 
 
 def _is_shard_folder(source: Path) -> bool:
-    return (source / SHARD_MANIFEST).is_file()
+    return (source / SHARDS_MANIFEST).is_file()
 
 
 def _shard_items(source: Path, texts: str | None) -> "Iterator[_Item]":
@@ -309,7 +307,7 @@ def _check_source(source: str, texts: str | None, facts: EncoderFacts) -> None:
         if texts is not None:
             raise SembridgeError(f"{source} is a corpus and brings its own texts; leave {texts} away.")
         return
-    made_by = read_shard_manifest(Path(source))
+    made_by = read_shards_manifest(Path(source))
     if (made_by.fingerprint, made_by.n_dims) != (facts.fingerprint, facts.n_dims):
         raise SembridgeError(
             f"{source} was encoded by {made_by.encoder} (fingerprint {made_by.fingerprint[:12]}), not by {facts.name} "
@@ -320,7 +318,7 @@ def _check_source(source: str, texts: str | None, facts: EncoderFacts) -> None:
 
 
 def _check_place(folder: Path, *, add: bool) -> None:
-    if (folder / MANIFEST).is_file():
+    if (folder / INDEX_MANIFEST).is_file():
         return
     if add:
         raise SembridgeError(f"{folder} holds no index to add to; leave --add away to build one.")
@@ -328,13 +326,13 @@ def _check_place(folder: Path, *, add: bool) -> None:
         check_output_folder(folder, overwrite=False)
 
 
-def _prepared(folder: Path, facts: EncoderFacts, recipe: IndexRecipe, source: str, *, add: bool) -> Manifest:
+def _prepared(folder: Path, facts: EncoderFacts, recipe: IndexRecipe, source: str, *, add: bool) -> IndexManifest:
     """The manifest to go on from: a new one, or that of an index which this run may touch."""
-    if not (folder / MANIFEST).is_file():
-        manifest = Manifest(facts, recipe)
+    if not (folder / INDEX_MANIFEST).is_file():
+        manifest = IndexManifest(facts, recipe)
         manifest.write(folder)
         return manifest
-    found = read_manifest(folder)
+    found = read_index_manifest(folder)
     if found.encoder.fingerprint != facts.fingerprint:
         raise SembridgeError(other_encoder(folder, found.encoder, f"{facts.name} has {facts.fingerprint[:12]}"))
     if found.ready and not add:
@@ -364,7 +362,7 @@ def _drop(folder: Path, recipe: IndexRecipe) -> None:
     """Removes an index that was made before, on its server too; a folder that is no index is refused."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    manifest = read_manifest(folder)
+    manifest = read_index_manifest(folder)
     with _locked(folder):
         if manifest.created:
             old = manifest.recipe

@@ -26,7 +26,7 @@ def without_password(url: str | None) -> str | None:
     return parts._replace(netloc=f"{parts.username}@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
-MANIFEST = "index.json"
+INDEX_MANIFEST = "index.json"
 FORMAT = 1
 
 
@@ -60,7 +60,7 @@ class Unfinished:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class IndexManifest:
     """What `index.json` says.
 
     Attributes:
@@ -83,24 +83,24 @@ class Manifest:
         facts["recipe"] = {**self.recipe.model_dump(), "url": without_password(self.recipe.url)}
         facts["unfinished"] = None if self.unfinished is None else asdict(self.unfinished)
         text = json.dumps({"format": FORMAT, **facts}, indent=1, ensure_ascii=False)
-        write_file(folder / MANIFEST, [text + "\n"])
+        write_file(folder / INDEX_MANIFEST, [text + "\n"])
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_index_manifest(folder: Path) -> IndexManifest:
     """The manifest of an index folder.
 
     Raises:
         SembridgeError: the folder is no index, or its manifest cannot be read.
     """
-    path = folder / MANIFEST
+    path = folder / INDEX_MANIFEST
     if not path.is_file():
-        raise SembridgeError(f"{folder} holds no {MANIFEST}; expected a folder written by `sembridge index`.")
+        raise SembridgeError(f"{folder} holds no {INDEX_MANIFEST}; expected a folder written by `sembridge index`.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:
             raise ValueError("made by another version of sembridge")
         unfinished = content.pop("unfinished")
-        return Manifest(
+        return IndexManifest(
             encoder=EncoderFacts(**content.pop("encoder")),
             recipe=IndexRecipe.build(content.pop("recipe"), origin=str(path)),
             unfinished=None if unfinished is None else Unfinished(**unfinished),

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from sembridge.language_transfer.entmax import TopKSoftmax
 from sembridge.language_transfer.initialization.gaussian import draw_multivariate
-from sembridge.language_transfer.initialization.hubs import HubCorrected
+from sembridge.language_transfer.initialization.hub_correction import HubCorrected
 from sembridge.language_transfer.similarity import sparse_weights
 from sembridge.language_transfer.sparse_matrix import SparseWeights
 

@@ -22,7 +22,7 @@ from sembridge.language_transfer.initialization.evidence import (
     row_margins,
     scores_by_chance,
 )
-from sembridge.language_transfer.initialization.hubs import HubCorrected, hub_corrected
+from sembridge.language_transfer.initialization.hub_correction import HubCorrected, hub_corrected
 from sembridge.language_transfer.initialization.rows import CombinedRows, row_maximum
 from sembridge.language_transfer.initialization.text_words import TextWords, vectors_through_words
 from sembridge.language_transfer.overlap import Overlap
