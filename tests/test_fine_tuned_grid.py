@@ -22,7 +22,7 @@ from sembridge.experiments.plan import plan_grid
 from sembridge.experiments.recipe import GridRecipe
 from sembridge.experiments.results import read_results
 from sembridge.experiments.tables import grid_tables
-from sembridge.training.fine_tuning import has_checkpoint
+from sembridge.training.checkpoints import has_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ONE = "tiny-en/ko/default/fine-tuned/1"

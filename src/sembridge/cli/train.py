@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sembridge.retrieval.data import RetrievalData
     from sembridge.training.data import TrainingData
-    from sembridge.training.fine_tuning import Training
+    from sembridge.training.outcome import Training
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,15 @@ def train(
     recipe = settings.recipe
     output.check()
     from sembridge.training.fine_tuning import train as fine_tune
+    from sembridge.training.trainer import Run
 
+    progress = sys.stderr.isatty() and not as_json and os.environ.get("RANK", "0") == "0"
+    run = Run(resume=resume, overwrite=output.overwrite, report_to=report_to or (), progress=progress)
     pairs, dev = data.load(seed=recipe.seed), data.load_dev()
     result = fine_tune(
-        models.load(loading), pairs, output.out, recipe=recipe, dev=dev, resume=resume, overwrite=output.overwrite,
+        models.load(loading), pairs, output.out, recipe=recipe, dev=dev, run=run,
         bridge=None if models.bridge is None else loading.bridge(models.bridge),
-        start_folder=models.encoder if Path(models.encoder).is_dir() else None, report_to=report_to or (),
-        progress=sys.stderr.isatty() and not as_json and os.environ.get("RANK", "0") == "0",
+        start_folder=models.encoder if Path(models.encoder).is_dir() else None,
     )  # fmt: skip
     if as_json:
         print_json({"folder": str(output.out), "steps": result.steps, "pairs": result.n_pairs, "curve": result.curve})

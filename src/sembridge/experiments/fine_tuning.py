@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 from sembridge.experiments.cells import Cell, fingerprint
 from sembridge.language_transfer.folder import LanguageTransfer
-from sembridge.training.fine_tuning import Training, has_checkpoint, train
+from sembridge.training.checkpoints import has_checkpoint
+from sembridge.training.fine_tuning import train
+from sembridge.training.outcome import Training
+from sembridge.training.trainer import Run
 
 if TYPE_CHECKING:
     from sembridge.experiments.workbench import Workbench
@@ -40,9 +43,7 @@ def fine_tune(cell: Cell, transferred: LanguageTransfer, bench: "Workbench", cel
                 dev=bench.dev_data(cell.language),
                 bridge=bench.bridges([teacher])[0] if teacher else None,
                 start_folder=start,
-                resume=has_checkpoint(out),
-                overwrite=True,
-                dev_encode_with=bench.recipe.encode_with,
+                run=Run(resume=has_checkpoint(out), overwrite=True, dev_encode_with=bench.recipe.encode_with),
             )
     finally:
         shutil.rmtree(out, ignore_errors=True)
