@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from sembridge.cli.options import AllowPickle, Device, HowToEncode, Json, RemoteCode, verb
-from sembridge.cli.printing import console, print_json
+from sembridge.cli.printing import console, print_json, styled
 from sembridge.cli.program import quiet_loading
 from sembridge.encoders.settings import BATCH_SIZE
 from sembridge.retrieval.columns import EvaluationRow, best_of
 from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
     from sembridge.retrieval.columns import Column
     from sembridge.retrieval.comparison import DataReport, SystemComparison
     from sembridge.retrieval.data import RetrievalData
@@ -226,7 +226,7 @@ def _csv_rows(reports: "Sequence[DataReport]", *, per_query: bool) -> Iterator[l
 
 def _print_report(report: "DataReport", source: "EnglishEncoder", *, details: bool) -> None:
     title = f"{report.data}: {_count(report.n_queries, 'query', 'queries')}, "
-    _page().rule(Text(title + _count(report.n_documents, "document", "documents"), style="bold"), align="left")
+    _page().rule(styled(title + _count(report.n_documents, "document", "documents"), style="bold"), align="left")
     _print_rows(report, details=details)
     encoders = [row for row in report.rows if row.kind == "encoder"]
     if details:
@@ -259,7 +259,7 @@ def _print_rows(report: "DataReport", *, details: bool) -> None:
     rows: list[list[str | Text]] = []
     for row in report.rows:
         values = [(column, column.of(row.evaluation)) for column in columns]
-        cells = [Text(c.text(v), style="bold" if v is not None and v == best[c] else "") for c, v in values]
+        cells = [styled(c.text(v), style="bold" if v is not None and v == best[c] else "") for c, v in values]
         rows.append([row.name, *cells])
     _print_aligned(["", *map(_two_lines, columns)], rows)
 
@@ -313,7 +313,7 @@ def _print_health(encoders: "Sequence[SystemRow]") -> None:
     console.print("\nHealth", style="bold")
     rows: list[list[str | Text]] = []
     for checks in zip(*(report.checks for report in reports.values()), strict=True):
-        values = [Text(_health_text(check), style="bold red" if check.warning else "") for check in checks]
+        values = [styled(_health_text(check), style="bold red" if check.warning else "") for check in checks]
         rows.append([checks[0].name, *values, _check_value(checks[0].name, checks[0].limit)])
     _print_aligned(["", *reports, "warned above"], rows)
     _print_warnings(encoders)
@@ -338,7 +338,7 @@ def _print_warnings(encoders: "Sequence[SystemRow]") -> None:
 def _print_overview(reports: "Sequence[DataReport]") -> None:
     """The first measure of every system on every data set."""
     measure = reports[0].rows[0].evaluation.columns()[0]
-    _page().rule(Text(f"{measure.heading} on all data", style="bold"), align="left")
+    _page().rule(styled(f"{measure.heading} on all data", style="bold"), align="left")
     names = [row.name for row in reports[0].rows]
     values = [[measure.of(row.evaluation) or 0.0 for row in report.rows] for report in reports]
     rows = [[report.data, *map(measure.text, of_data)] for report, of_data in zip(reports, values, strict=True)]
@@ -347,6 +347,8 @@ def _print_overview(reports: "Sequence[DataReport]") -> None:
 
 
 def _print_aligned(header: Sequence[str], rows: "Sequence[Sequence[str | Text]]") -> None:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for name in header:
         left = name in LEFT_COLUMNS
@@ -358,19 +360,21 @@ def _print_aligned(header: Sequence[str], rows: "Sequence[Sequence[str | Text]]"
 
 def _say(text: str) -> None:
     """A paragraph, wrapped at words."""
-    _page().print(Text(text))
+    _page().print(styled(text))
 
 
 def _print_cut(start: str, text: str) -> None:
     """One line, cut at the width; a Hangul or Han character takes two columns."""
     page = _page()
-    line = Text(start + " ".join(text.split()))
+    line = styled(start + " ".join(text.split()))
     line.truncate(page.width, overflow="ellipsis")
     page.print(line)
 
 
-def _page() -> Console:
+def _page() -> "Console":
     """The width of the terminal; a file or pipe has none."""
+    from rich.console import Console
+
     return Console(width=None if console.is_terminal else PIPE_WIDTH, highlight=False)
 
 

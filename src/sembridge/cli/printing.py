@@ -1,17 +1,34 @@
-"""What goes to stdout: plain tables, and JSON for machines."""
+"""What goes to stdout: plain tables, and JSON for machines.
 
+rich is imported at the first line that is printed: `--help` and `--version` need none of it.
+"""
+
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
     from sembridge.language_transfer.alignment import SourcePart
 
-# No markup, no emoji codes: tokens and texts such as [/INST] or :book: are printed as they are.
-console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+@functools.cache
+def _console() -> "Console":
+    """No markup, no emoji codes: tokens and texts such as [/INST] or :book: are printed as they are."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+class _AtFirstUse:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_console(), name)
+
+
+console = cast("Console", _AtFirstUse())
 
 TEXT_COLUMNS = ("made of", "English tokens it is made of", "text")
 
@@ -21,12 +38,21 @@ def print_json(value: object) -> None:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
     for position, name in enumerate(header):
         table.add_column(name, justify="left" if position == 0 or name in TEXT_COLUMNS else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def styled(text: str, style: str = "") -> "Text":
+    """A text of rich, which its own markup does not change."""
+    from rich.text import Text
+
+    return Text(text, style=style)
 
 
 def print_counts(title: str, counts: Mapping[str, int]) -> None:

@@ -9,7 +9,6 @@ import typer
 from sembridge.cli.options import Json, verb
 from sembridge.cli.printing import console, print_json
 from sembridge.cli.program import quiet_loading
-from sembridge.experiments.recipe import GridRecipe
 
 if TYPE_CHECKING:
     from sembridge.experiments.grid import GridRun
@@ -43,6 +42,8 @@ def reproduce(
     Writes `results.jsonl`, tables and figures. A run that was ended goes on where it stopped, a finished cell is never
     computed again, and a cell that fails stops no other: its traceback is in `cells/NAME/error.txt`.
     """
+    from sembridge.experiments.recipe import GridRecipe
+
     recipe = GridRecipe.read(recipe_file)
     from sembridge.experiments.grid import run_grid
     from sembridge.experiments.places import find_places

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from sembridge.cli.options import verb
-from sembridge.cli.printing import console, print_counts, print_table, sources_text
+from sembridge.cli.printing import console, print_counts, print_table, sources_text, styled
 from sembridge.cli.program import quiet_loading
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def _show(languages: list[str], out: Path) -> None:
 
 
 def _print_demonstration(shown: "Demonstration", name: str) -> None:
-    console.rule(Text(f"English to {name}", style="bold"), align="left")
+    console.rule(styled(f"English to {name}", style="bold"), align="left")
     print_counts(
         f"{shown.result.report.n_target:,} {name} tokens by where their rows come from", shown.result.report.counts
     )
