@@ -23,7 +23,7 @@ from markdown_it import MarkdownIt
 from project import ROOT, markdown_files
 
 import sembridge
-from sembridge import Explainer, evaluate, evaluate_bm25, load_encoder, load_retrieval_data, load_tokenizer
+from sembridge import Explainer, evaluate, load_encoder, load_retrieval_data, load_tokenizer
 from sembridge.deployment.search.index import SearchIndex
 from sembridge.experiments.recipe import GridRecipe
 from sembridge.language_transfer.recipe import PRESETS

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sembridge import embed_texts, evaluate, load_bridge, load_encoder, load_retrieval_data, load_tokenizer
+from sembridge import evaluate, load_bridge, load_encoder, load_retrieval_data, load_tokenizer
 from sembridge.encoders.names import mini_folder
+from sembridge.language_transfer.bridge import embed_texts
 from sembridge.retrieval.data import RetrievalData
 
 MINI = mini_folder("mini/splade-en").parent

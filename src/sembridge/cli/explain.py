@@ -37,18 +37,16 @@ def explain(
     explainer = Explainer.load(folder, device=device)
     results: list[dict[str, Any]] = []
     for text in texts:
+        found = explainer.explain(text, document=document, top=top)
         if document is not None:
-            shared = explainer.match(text, document, top=top)
-            results.append({"query": text, "document": document, "shared": [_match_dict(s) for s in shared]})
-            _print_match(text, shared, as_json=as_json)
-        elif ids := explainer.token_ids(text):
-            tokens = [explainer.token(i) for i in ids]
-            results.append({"token": text, "tokens": [asdict(token) for token in tokens]})
-            _print_tokens(tokens, as_json=as_json)
+            results.append({"query": text, "document": document, "shared": [_match_dict(s) for s in found.shared]})
+            _print_match(text, found.shared, as_json=as_json)
+        elif found.tokens:
+            results.append({"token": text, "tokens": [asdict(token) for token in found.tokens]})
+            _print_tokens(found.tokens, as_json=as_json)
         else:
-            dimensions = explainer.text(text, top=top)
-            results.append({"text": text, "dimensions": [asdict(d) for d in dimensions]})
-            _print_dimensions(text, dimensions, as_json=as_json)
+            results.append({"text": text, "dimensions": [asdict(d) for d in found.dimensions]})
+            _print_dimensions(text, found.dimensions, as_json=as_json)
     if as_json:
         print_json(results)
 

@@ -1,7 +1,7 @@
 """Why a transferred encoder does what it does: the English tokens behind target tokens, texts and matches."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,38 @@ class SharedDimension:
         return self.query_value * self.document_value
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """What is known of a text; of the three lists the one that fits it is filled.
+
+    Attributes:
+        tokens: those that are spelled like it, where there are any and no document was given.
+        dimensions: of its vector, strongest first.
+        shared: by it, as a query, and the document.
+    """
+
+    text: str
+    document: str | None = None
+    tokens: list[TokenExplanation] = field(default_factory=list)
+    dimensions: list[Dimension] = field(default_factory=list)
+    shared: list[SharedDimension] = field(default_factory=list)
+
+
+def explain(
+    folder: str | Path, text: str, *, document: str | None = None, top: int = 20, device: str = "cpu"
+) -> Explanation:
+    """The English tokens behind a token, behind a text, or behind the match of a query with a document.
+
+    Args:
+        folder: written by `sembridge transfer`. For many texts, load an `Explainer` once.
+        top: dimensions at most.
+
+    Raises:
+        SembridgeError: as `Explainer.load`.
+    """
+    return Explainer.load(folder, device=device).explain(text, document=document, top=top)
+
+
 class Explainer:
     """A transferred encoder, its vocabulary and its alignment, loaded once for many questions."""
 
@@ -82,6 +114,14 @@ class Explainer:
                 "rows; they come from different transfers. Run the transfer again."
             )
         return cls(encoder, alignment)
+
+    def explain(self, text: str, *, document: str | None = None, top: int = 20) -> Explanation:
+        """The match of a query with a document where one is given, else a token, else the dimensions of a text."""
+        if document is not None:
+            return Explanation(text, document, shared=self.match(text, document, top=top))
+        if ids := self.token_ids(text):
+            return Explanation(text, tokens=[self.token(token_id) for token_id in ids])
+        return Explanation(text, dimensions=self.text(text, top=top))
 
     def token_ids(self, spelling: str) -> list[int]:
         """Ids of the tokens with this raw spelling or readable text, ascending; none if it is no single token."""

@@ -14,10 +14,11 @@ from sembridge.encoders.vocabulary import TokenKind, Vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.files.lines import read_lines
 from sembridge.language_transfer.initialization.sembridge import candidate_ids
-from sembridge.language_transfer.preparation import PreparedTransfer, Vocabularies
+from sembridge.language_transfer.preparation import PreparedTransfer, Vocabularies, prepare_transfer
 from sembridge.language_transfer.recipe import TransferRecipe
 
 if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
     from transformers import PreTrainedTokenizerBase
 
 DEFAULT_BRIDGE_WIDTH = 384  # multilingual-e5-small's
@@ -74,6 +75,26 @@ class Inspection:
     text: TextStatistics | None
     estimate: Estimate
     habits: tuple[Habit, ...] = ()
+
+
+def inspect(
+    encoder: "SparseEncoder",
+    target_tokenizer: "PreTrainedTokenizerBase",
+    *,
+    recipe: TransferRecipe | None = None,
+    text: str | None = None,
+) -> Inspection:
+    """What a transfer of `encoder` would find; nothing is encoded and nothing written.
+
+    Args:
+        recipe: of the transfer; `TransferRecipe.build({})` by default.
+        text: of the target language, to see how the tokenizer cuts it.
+
+    Raises:
+        SembridgeError: as `prepare_transfer`.
+    """
+    recipe = recipe or TransferRecipe.build({})
+    return inspect_transfer(prepare_transfer(encoder, target_tokenizer, recipe), recipe, text=text)
 
 
 def inspect_transfer(

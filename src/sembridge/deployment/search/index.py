@@ -25,6 +25,29 @@ from sembridge.deployment.search.indexing import acquired, other_encoder, resolv
 from sembridge.deployment.search.manifest import IndexManifest, read_index_manifest
 
 
+def search(
+    folder: str | Path,
+    encoder: "SparseEncoder",
+    queries: Sequence[str],
+    *,
+    top_k: int = 10,
+    filters: Iterable[str] = (),
+    url: str | None = None,
+) -> list[list[Hit]]:
+    """The best documents of every query in an index folder, by score descending, then id.
+
+    Args:
+        encoder: the one that the index was made with.
+        filters: `field=value`, all of which a document must have.
+        url: where the server is now, with a password if it needs one.
+
+    Raises:
+        SembridgeError: as `SearchIndex.open` and `SearchIndex.search`; for many calls, open the index once.
+    """
+    with SearchIndex.open(folder, url=url) as opened:
+        return opened.search(encoder, queries, top_k=top_k, filters=filters)
+
+
 class SearchIndex:
     """An index folder, open. A context manager; an embedded Qdrant is this process's own until it is closed."""
 
