@@ -32,7 +32,9 @@ from entmax import entmax_bisect
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sembridge import Entmax, SparseWeights, sparse_weights
+from sembridge.language_transfer.entmax import Entmax
+from sembridge.language_transfer.similarity import sparse_weights
+from sembridge.language_transfer.sparse_matrix import SparseWeights
 
 BLOCK_ROWS = 1024
 COMMON_SHARE = {"spread": 0.0, "compressed": 0.8}  # length of the direction shared by all vectors; noise is about 1

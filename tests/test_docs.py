@@ -27,6 +27,7 @@ from sembridge import Explainer, evaluate, load_encoder, load_retrieval_data, lo
 from sembridge.deployment.search.index import SearchIndex
 from sembridge.experiments.recipe import GridRecipe
 from sembridge.language_transfer.recipe import PRESETS
+from sembridge.retrieval.evaluation import evaluate_bm25
 
 DOCUMENTS = markdown_files()
 RUN_LANGUAGES = ("python", "bash", "sh", "console")
