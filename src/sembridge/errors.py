@@ -27,11 +27,13 @@ def require(extra: str, *modules: str, what: str) -> None:
             import_module(module)
         except ImportError as error:
             package = (error.name or module).partition(".")[0]
-            missing = isinstance(error, ModuleNotFoundError)
-            state = "which is not installed" if missing else f"which cannot be imported ({reason_of(error)})"
-            raise MissingExtraError(
-                f'{what} needs the package {package}, {state}: pip install "sembridge[{extra}]"'
-            ) from error
+            message = f'{what} needs the package {package}, which is not installed: pip install "sembridge[{extra}]"'
+            if not isinstance(error, ModuleNotFoundError):
+                message = (
+                    f"{what} needs the package {package}, which cannot be imported ({reason_of(error)}): "
+                    f'pip install "sembridge[{extra}]"'
+                )
+            raise MissingExtraError(message) from error
 
 
 def reason_of(error: BaseException) -> str:
