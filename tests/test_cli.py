@@ -299,7 +299,7 @@ def broken(models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     [
         ({"source": "bridge"}, [], "is a SentenceTransformer, not a sparse encoder"),
         ({"source": "pickle"}, [], "only as pickle"),
-        ({"source": "small matrix"}, [], "ids but its matrix has"),
+        ({"source": "small matrix"}, [], "but its matrix has"),
         ({"source": "cut"}, [], "damaged or cut off"),
         ({"source": "none"}, [], "does not exist"),
         ({"source": "target"}, [], "holds no model"),
