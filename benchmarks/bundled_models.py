@@ -18,16 +18,10 @@ from pathlib import Path
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from sembridge import (
-    embed_texts,
-    evaluate,
-    evaluate_bm25,
-    load_bridge,
-    load_encoder,
-    load_retrieval_data,
-    load_tokenizer,
-    read_vocabulary,
-)
+from sembridge import evaluate, load_bridge, load_encoder, load_retrieval_data, load_tokenizer
+from sembridge.encoders.vocabulary import read_vocabulary
+from sembridge.language_transfer.bridge import embed_texts
+from sembridge.retrieval.evaluation import evaluate_bm25
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "reproduction" / "mini"))
 from bridge import dictionary

@@ -21,7 +21,8 @@ VERBS = {
 PUBLIC = VERBS | {
     "load_encoder", "load_tokenizer", "load_bridge", "load_retrieval_data", "load_training_data", "load_tuning_data",
     "RetrievalData", "TrainingData", "Bridge",
-    "TransferRecipe", "TrainRecipe", "EncodeRecipe", "IndexRecipe", "EvaluationSettings", "ReportSettings", "Run",
+    "TransferRecipe", "TrainRecipe", "EncodeRecipe", "IndexRecipe", "EvaluationSettings", "ReportSettings",
+    "RunOptions",
     "LanguageTransfer", "Origin", "Alignment", "Inspection", "Explanation", "Explainer", "Training", "Tuning",
     "Evaluation", "DataReport", "EncodingReport", "IndexReport", "SearchIndex", "Hit",
     "SembridgeError", "MissingExtraError",

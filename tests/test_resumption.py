@@ -86,7 +86,9 @@ def test_checkpoints_that_do_not_say_whose_they_are_are_refused(tmp_path: Path, 
 def test_a_training_is_resumed_as_itself_only(tmp_path: Path) -> None:
     """Interrupted after its first checkpoint, refused with other data, and finished with its own."""
     pytest.importorskip("datasets")
-    from sembridge.training.fine_tuning import has_checkpoint, train
+    from sembridge.training.checkpoints import has_checkpoint
+    from sembridge.training.fine_tuning import train
+    from sembridge.training.trainer import RunOptions
 
     class Stop(Exception):
         pass
@@ -107,6 +109,6 @@ def test_a_training_is_resumed_as_itself_only(tmp_path: Path) -> None:
         train(stopping(), pairs(), tmp_path / "out", recipe=long)
     fresh = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
     with pytest.raises(SembridgeError, match="data toy, whose content differs"):
-        train(fresh, pairs(ending="tree"), tmp_path / "out", recipe=long, resume=True)
-    assert train(fresh, pairs(), tmp_path / "out", recipe=long, resume=True).steps == 4
+        train(fresh, pairs(ending="tree"), tmp_path / "out", recipe=long, run=RunOptions(resume=True))
+    assert train(fresh, pairs(), tmp_path / "out", recipe=long, run=RunOptions(resume=True)).steps == 4
     assert json.loads((tmp_path / "out" / "training.json").read_text())["data"] == "toy"

@@ -26,7 +26,7 @@ from sembridge.training.data import TrainingData, load_training_data, pairs_data
 from sembridge.training.fine_tuning import train
 from sembridge.training.negatives import mine_hard_negatives
 from sembridge.training.recipe import TrainRecipe
-from sembridge.training.trainer import Run
+from sembridge.training.trainer import RunOptions
 
 pytest.importorskip("datasets")
 
@@ -129,7 +129,7 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_pa
     with pytest.raises(SembridgeError, match="--resume"):
         train(encoder(), toy_pairs(), out, recipe=recipe(**LONG))
     resumed = encoder()
-    result = train(resumed, toy_pairs(), out, recipe=recipe(**LONG), run=Run(resume=True))
+    result = train(resumed, toy_pairs(), out, recipe=recipe(**LONG), run=RunOptions(resume=True))
     assert result.steps == 20
     assert [row["step"] for row in result.curve] == sorted({row["step"] for row in result.curve})
     expected = weights(whole)
@@ -226,7 +226,7 @@ def test_the_bridge_teaches_its_own_order_of_documents(tmp_path: Path) -> None:
     from tiny_bridge import TinyBridge
 
     result = train(
-        encoder(), toy_pairs(), tmp_path / "out", bridge=TinyBridge(), run=Run(cache_folder=tmp_path / "cache"),
+        encoder(), toy_pairs(), tmp_path / "out", bridge=TinyBridge(), run=RunOptions(cache_folder=tmp_path / "cache"),
         recipe=recipe(steps=30, distill="bridge"),
     )  # fmt: skip
     losses = [row["distillation_loss"] for row in result.curve if "distillation_loss" in row]
@@ -282,7 +282,7 @@ def test_every_problem_is_one_line(tmp_path: Path) -> None:
     cases: list[tuple[Callable[[], object], str]] = [
         (lambda: train(encoder(), toy_pairs(4), tmp_path / "a", recipe=recipe()), "lower the batch size"),
         (
-            lambda: train(encoder(), toy_pairs(), tmp_path / "b", recipe=recipe(), run=Run(resume=True)),
+            lambda: train(encoder(), toy_pairs(), tmp_path / "b", recipe=recipe(), run=RunOptions(resume=True)),
             "Nothing to resume",
         ),
         (lambda: train(encoder(), toy_pairs(), tmp_path / "c", recipe=recipe(distill="bridge")), "--bridge"),

@@ -31,7 +31,7 @@ from sembridge.training.data import joined, load_training_data, pairs_data
 from sembridge.training.fine_tuning import train
 from sembridge.training.inference_free import inference_free_encoder
 from sembridge.training.recipe import TrainRecipe
-from sembridge.training.trainer import Run
+from sembridge.training.trainer import RunOptions
 
 pytest.importorskip("datasets")
 from sembridge.training.batches import RelevantAwareBatchSampler
@@ -126,7 +126,7 @@ def test_the_bridge_teaches_documents_to_answer_inference_free_queries(tmp_path:
     data = pairs_data("related", words, [f"{word} {other}" for word, other in zip(words, related, strict=True)])
     start = inference_free_encoder(encoder(dropout=False), WORDS["en"])
     result = train(
-        start, data, tmp_path / "out", bridge=TinyBridge(), run=Run(cache_folder=tmp_path / "cache"),
+        start, data, tmp_path / "out", bridge=TinyBridge(), run=RunOptions(cache_folder=tmp_path / "cache"),
         recipe=recipe(steps=30, distill="bridge", distill_weight=10.0, static_learning_rate=1e-2),
     )  # fmt: skip
     losses = [row["distillation_loss"] for row in result.curve if "distillation_loss" in row]
@@ -208,7 +208,9 @@ def test_tensorboard_keeps_the_curve_beside_the_result(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    result = train(encoder(), toy_pairs(), tmp_path / "out", recipe=recipe(steps=4), run=Run(report_to=["tensorboard"]))
+    result = train(
+        encoder(), toy_pairs(), tmp_path / "out", recipe=recipe(steps=4), run=RunOptions(report_to=["tensorboard"])
+    )
     events = EventAccumulator(str(tmp_path / "out.runs")).Reload()
     expected = [row["loss"] for row in result.curve if "loss" in row]
     assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(expected)
@@ -222,9 +224,9 @@ def test_a_tracker_that_is_not_there_is_named_before_any_work(tmp_path: Path) ->
 
     absent = next(name for name in INTEGRATION_TO_CALLBACK if name not in get_available_reporting_integrations())
     with pytest.raises(SembridgeError, match=f"--report-to {absent} needs .*: pip install "):
-        train(encoder(), toy_pairs(), tmp_path / "out", recipe=recipe(), run=Run(report_to=[absent]))
+        train(encoder(), toy_pairs(), tmp_path / "out", recipe=recipe(), run=RunOptions(report_to=[absent]))
     with pytest.raises(SembridgeError, match=r"expected one of .*tensorboard"):
-        train(encoder(), toy_pairs(), tmp_path / "out", recipe=recipe(), run=Run(report_to=["tensorflow"]))
+        train(encoder(), toy_pairs(), tmp_path / "out", recipe=recipe(), run=RunOptions(report_to=["tensorflow"]))
     assert not list(tmp_path.iterdir())
 
 
@@ -275,7 +277,7 @@ def test_text_without_labels_makes_a_transferred_encoder_better(tmp_path: Path) 
     recipe = ROOT / "reproduction" / "mini" / "train.yaml"
     settings = TrainRecipe.read(recipe, steps=16, max_length=64, distill="bridge", bf16="no")
     data = load_training_data("corpus:mini/faq-ko")
-    train(start, data, tmp_path / "out", recipe=settings, bridge=bridge, run=Run(cache_folder=cache))
+    train(start, data, tmp_path / "out", recipe=settings, bridge=bridge, run=RunOptions(cache_folder=cache))
     assert evaluate(start, faq, measures=["nDCG@10"]).measures["nDCG@10"] > before + 0.01
 
 
@@ -358,7 +360,7 @@ def all_switches(start: Path, out: Path, *, resume: bool = False) -> SparseEncod
     data = pairs_data("many", *zip(*pairs, strict=True))
     train(
         loaded, data, out, recipe=settings, start_folder=start, bridge=TinyBridge(),
-        run=Run(resume=resume, cache_folder=cache),
+        run=RunOptions(resume=resume, cache_folder=cache),
     )  # fmt: skip
     return loaded
 

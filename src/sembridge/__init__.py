@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sembridge.training.fine_tuning import train
     from sembridge.training.outcome import Training
     from sembridge.training.recipe import TrainRecipe
-    from sembridge.training.trainer import Run
+    from sembridge.training.trainer import RunOptions
 
 # Name -> where it is; a verb's function has a longer name where the module says more than the verb.
 _HOME = {
@@ -62,7 +62,7 @@ _HOME = {
     "Origin": "language_transfer.folder.Origin",
     "ReportSettings": "experiments.report.writing.ReportSettings",
     "RetrievalData": "retrieval.data.RetrievalData",
-    "Run": "training.trainer.Run",
+    "RunOptions": "training.trainer.RunOptions",
     "SearchIndex": "deployment.search.index.SearchIndex",
     "SembridgeError": "errors.SembridgeError",
     "TrainRecipe": "training.recipe.TrainRecipe",
@@ -108,7 +108,7 @@ __all__ = [
     "Origin",
     "ReportSettings",
     "RetrievalData",
-    "Run",
+    "RunOptions",
     "SearchIndex",
     "SembridgeError",
     "TrainRecipe",

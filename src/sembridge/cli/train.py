@@ -112,10 +112,10 @@ def train(
     recipe = settings.recipe
     output.check()
     from sembridge.training.fine_tuning import train as fine_tune
-    from sembridge.training.trainer import Run
+    from sembridge.training.trainer import RunOptions
 
     progress = sys.stderr.isatty() and not as_json and os.environ.get("RANK", "0") == "0"
-    run = Run(resume=resume, overwrite=output.overwrite, report_to=report_to or (), progress=progress)
+    run = RunOptions(resume=resume, overwrite=output.overwrite, report_to=report_to or (), progress=progress)
     pairs, dev = data.load(seed=recipe.seed), data.load_dev()
     result = fine_tune(
         models.load(loading), pairs, output.out, recipe=recipe, dev=dev, run=run,

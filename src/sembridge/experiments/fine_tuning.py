@@ -10,7 +10,7 @@ from sembridge.language_transfer.folder import LanguageTransfer
 from sembridge.training.checkpoints import has_checkpoint
 from sembridge.training.fine_tuning import train
 from sembridge.training.outcome import Training
-from sembridge.training.trainer import Run
+from sembridge.training.trainer import RunOptions
 
 if TYPE_CHECKING:
     from sembridge.experiments.workbench import Workbench
@@ -43,7 +43,7 @@ def fine_tune(cell: Cell, transferred: LanguageTransfer, bench: "Workbench", cel
                 dev=bench.dev_data(cell.language),
                 bridge=bench.bridges([teacher])[0] if teacher else None,
                 start_folder=start,
-                run=Run(resume=has_checkpoint(out), overwrite=True, dev_encode_with=bench.recipe.encode_with),
+                run=RunOptions(resume=has_checkpoint(out), overwrite=True, dev_encode_with=bench.recipe.encode_with),
             )
     finally:
         shutil.rmtree(out, ignore_errors=True)

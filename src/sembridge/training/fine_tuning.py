@@ -26,7 +26,7 @@ from sembridge.training.negatives import mine_hard_negatives
 from sembridge.training.outcome import Training, curve_of, warn_of_loss, write
 from sembridge.training.recipe import TrainRecipe
 from sembridge.training.resumption import TrainingRun
-from sembridge.training.trainer import Lesson, Run, Teacher, check_trackers, make_trainer
+from sembridge.training.trainer import Lesson, RunOptions, Teacher, check_trackers, make_trainer
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -41,20 +41,20 @@ def train(
     dev: RetrievalData | None = None,
     bridge: Bridge | None = None,
     start_folder: str | Path | None = None,
-    run: Run | None = None,
+    run: RunOptions | None = None,
 ) -> Training:
     """`encoder` trained on `data` and saved to `out`: a stock SparseEncoder folder with curve, recipe and card.
 
-    Checkpoints are kept in the folder `OUT.checkpoints` while it runs; `Run(resume=True)` continues from the last one,
-    on a CPU with the same weights as a run that was never interrupted. `encoder` itself is changed. With `dev` the
-    checkpoint with the best dev measure is the result, and the curve begins with the untrained encoder's. Weights in
-    half precision become float32 first: a small step would vanish in them.
+    Checkpoints are kept in the folder `OUT.checkpoints` while it runs; `RunOptions(resume=True)` continues from the
+    last one, on a CPU with the same weights as a run that was never interrupted. `encoder` itself is changed. With
+    `dev` the checkpoint with the best dev measure is the result, and the curve begins with the untrained encoder's.
+    Weights in half precision become float32 first: a small step would vanish in them.
 
     Args:
         dev: measured while it trains.
         bridge: the teacher, for `recipe.distill`.
         start_folder: where `encoder` came from; its alignment and transfer report are carried over.
-        run: how it runs; `Run()` by default.
+        run: how it runs; `RunOptions()` by default.
 
     Raises:
         MissingExtraError: the extra `train` is not installed.
@@ -62,7 +62,7 @@ def train(
             are those of other data, settings, encoder or teacher.
         TrainingCollapse: a guard stopped the training; the last good checkpoint is kept.
     """
-    recipe, run, out = recipe or TrainRecipe(), run or Run(), Path(out)
+    recipe, run, out = recipe or TrainRecipe(), run or RunOptions(), Path(out)
     check_output_folder(out, overwrite=run.overwrite)
     require("train", "accelerate", "datasets", what="Training")  # the trainer asks only after minutes of work
     anatomy = check_source_encoder(encoder)

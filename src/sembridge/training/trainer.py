@@ -37,7 +37,7 @@ TRACKER_PACKAGES = {"azure_ml": "azureml-mlflow", "flyte": "flytekit"}  # the ot
 
 
 @dataclass(frozen=True)
-class Run:
+class RunOptions:
     """How a training runs, and what it does with what it finds; none of this changes the encoder that comes out.
 
     Attributes:
@@ -99,7 +99,7 @@ class Lesson:
     anatomy: Anatomy
     data: TrainingData
     recipe: TrainRecipe
-    run: Run
+    run: RunOptions
     checkpoints: Path
     dev: RetrievalData | None = None
     teacher: Teacher | None = None
