@@ -28,7 +28,7 @@ from sembridge.language_transfer.bridge import embed_texts
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.evaluation import evaluate
 from sembridge.training.data import pairs_data
-from sembridge.training.fine_tuning import _Teacher, train
+from sembridge.training.fine_tuning import train
 from sembridge.training.inference_free import inference_free_encoder
 
 TEXTS = list(ENGLISH_TEXTS)
@@ -160,7 +160,7 @@ def test_teacher_reads_each_side_with_its_own_prompt(tmp_path: Path) -> None:
     bridge = load_bridge(save_tiny_bridge(tmp_path / "bridge"))
     plain = embed_texts(bridge, ["home river", "tree book"], cache_folder=tmp_path)
     bridge.prompts, bridge.default_prompt_name = {"query": "home ", "document": "tree "}, "query"
-    teacher = _Teacher(bridge, pairs_data("one", ["river"], ["book"]), recipe(), tmp_path)
+    teacher = Teacher(bridge, pairs_data("one", ["river"], ["book"]), recipe(), tmp_path)
     np.testing.assert_allclose(teacher.queries.numpy(), plain[:1], atol=1e-6)
     np.testing.assert_allclose(teacher.documents[0].numpy(), plain[1:], atol=1e-6)
     assert bridge.default_prompt_name == "query"
