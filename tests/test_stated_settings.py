@@ -30,6 +30,7 @@ from sembridge.retrieval.evaluation import evaluate
 from sembridge.training.data import pairs_data
 from sembridge.training.fine_tuning import train
 from sembridge.training.inference_free import inference_free_encoder
+from sembridge.training.trainer import Teacher
 
 TEXTS = list(ENGLISH_TEXTS)
 LONG = " ".join(WORDS["en"])
