@@ -54,10 +54,8 @@ def main() -> None:
     parser.add_argument("--bridge", default="mini/bridge")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--documents", type=int, default=300)
-    parser.add_argument("--work", type=Path, required=True, help="folder for the texts whose words are read")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for language in args.languages:
         for row in measure(language, args):
@@ -75,11 +73,10 @@ def measure(language: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]
     for name in args.sets:
         english, foreign = (data_of(name, each, args) for each in ("en", language))
         english, foreign = in_common(english, foreign, args)
-        text = args.work / f"{name}-{language}.txt"
-        text.write_text("\n".join(" ".join(t.split()) for t in whole_corpus(name, language, args)), encoding="utf-8")
         readers = {"pivot": pivot}
         if language != "zh":  # written without spaces
-            longer, alignment = with_words(source, tokenizer, result.alignment, words_of(text), embed)
+            its_words = words_of(data_of(name, language, args).corpus.values(), place=name)
+            longer, alignment = with_words(source, tokenizer, result.alignment, its_words, embed)
             readers["pivot, words"] = pivot_encoder(source, longer, alignment)
         found = partial(row_of, name, language)
         english_q, english_d = vectors(source, english)
@@ -99,10 +96,6 @@ def measure(language: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]
 def data_of(name: str, language: str, args: argparse.Namespace) -> RetrievalData:
     place = f"mini/faq-{language}" if name == "faq" else args.data / name / language
     return load_retrieval_data(place, split=args.split)
-
-
-def whole_corpus(name: str, language: str, args: argparse.Namespace) -> Iterator[str]:
-    yield from data_of(name, language, args).corpus.values()
 
 
 def in_common(english: RetrievalData, foreign: RetrievalData, args: argparse.Namespace) -> tuple[RetrievalData, ...]:

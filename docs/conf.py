@@ -44,7 +44,14 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "report <docs/report>",
         "demo <docs/demo>",
     ),
-    "Topics": ("docs/method", "docs/data", "docs/engines", "docs/scaling", "docs/reading-results"),
+    "Topics": (
+        "docs/method",
+        "docs/across-languages",
+        "docs/data",
+        "docs/engines",
+        "docs/scaling",
+        "docs/reading-results",
+    ),
     "Reference": (
         "docs/api",
         "docs/glossary",

@@ -161,12 +161,10 @@ def test_a_word_with_a_token_of_its_own_reads_as_its_english() -> None:
     with_rows.weights.validate(allow_empty_rows=True)
 
 
-def test_words_of_a_text_are_those_between_spaces(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("학교는 학교는 Дом\n水が дом дом\n", encoding="utf-8")
-    assert words_of(tmp_path / "text.txt") == ["дом", "학교는"]
-    (tmp_path / "zh.txt").write_text("我们在学校\n", encoding="utf-8")
-    with pytest.raises(SembridgeError, match="no words between spaces"):
-        words_of(tmp_path / "zh.txt")
+def test_words_of_a_text_are_those_between_spaces() -> None:
+    assert words_of(["학교는 학교는 Дом", "水が дом дом"], place="the text") == ["дом", "학교는"]
+    with pytest.raises(SembridgeError, match="the text has no words between spaces"):
+        words_of(["我们在学校"], place="the text")
 
 
 def dense(*matrices: csr_array) -> list[torch.Tensor]:

@@ -174,7 +174,7 @@ def idf(
 @verb(
     """Example:
 
-`sembridge export pivot splade-ko splade-ko-pivot --words korean.txt --bridge mini/bridge`""",
+`sembridge export pivot splade-ko splade-ko-pivot --words mini/faq-ko --bridge mini/bridge`""",
     of=export,
 )
 def pivot(
@@ -185,8 +185,10 @@ def pivot(
         typer.Option(metavar="MODEL", help="The source encoder; by default the one that the folder's report names."),
     ] = None,
     words: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Text of the language, a passage a line: its words get tokens of their own."),
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="Text of the language (.txt, a passage a line, or a corpus): its words get own tokens."
+        ),
     ] = None,
     bridge: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Multilingual dense encoder that places the words.")
@@ -202,12 +204,13 @@ def pivot(
     from sembridge.deployment.export.pivot import export_pivot
     from sembridge.language_transfer.folder import read_report
     from sembridge.language_transfer.pivot_words import words_of
+    from sembridge.retrieval.corpus import stream_passages
 
     manifest = export_pivot(
         encoder,
         loading.encoder(source or str(read_report(encoder).source_encoder)),
         output.out,
-        words=() if words is None else words_of(words),
+        words=() if words is None else words_of((p.content for p in stream_passages(words)), place=words),
         bridge=None if bridge is None else loading.bridge(bridge),
         overwrite=output.overwrite,
     )

@@ -37,8 +37,8 @@ class Models:
     ] = None
 
     def load(self, loading: Loading) -> "SparseEncoder":
+        from sembridge.retrieval.corpus import stream_passages
         from sembridge.training.inference_free import inference_free_encoder
-        from sembridge.training.pseudo_queries import stream_passages
 
         start = loading.encoder(self.encoder)
         if self.idf is None:

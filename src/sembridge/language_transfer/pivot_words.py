@@ -9,7 +9,7 @@ over its pieces is what cross-lingual query translation does with a dictionary.)
 import copy
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,6 @@ from sembridge.encoders.anatomy import check_source_encoder
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
 from sembridge.encoders.words import UNSPACED, written_words
 from sembridge.errors import SembridgeError
-from sembridge.files.lines import spread_lines
 from sembridge.language_transfer.alignment import Alignment
 from sembridge.language_transfer.initialization.rows import RowKind
 from sembridge.language_transfer.initialization.sembridge import Embed, bridged_rows
@@ -33,28 +32,33 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MOST_WORDS = 50_000
-N_LINES = 50_000
+MOST_TEXTS = 200_000
 FEWEST_FOR_HUBS = 1_000  # words; what lies near everything is not told from fewer
 # Chosen on dev questions (benchmarks/across_languages.py): 4 before 6 and 10, as more English words may match.
 _RECIPE = {"preset": "default", "alpha": 4.0, "evidence": False, "residual": 0.0, "match_activity": False}
 
 
-def words_of(path: Path, *, most: int = MOST_WORDS) -> list[str]:
-    """The most frequent words of a text of a passage a line, in lower case where the script has one.
+def words_of(texts: Iterable[str], *, place: str, most: int = MOST_WORDS) -> list[str]:
+    """The most frequent words of texts, in lower case where the script has one.
 
     Words of scripts without spaces are left out: there a piece is mostly a word.
 
+    Args:
+        place: names the texts in a refusal.
+
     Raises:
-        SembridgeError: the file cannot be read, or has no words between spaces.
+        SembridgeError: there are no words between spaces.
     """
     counts = Counter(
         word.lower()
-        for line in spread_lines(path, N_LINES)
-        for word in written_words(line)
+        for text in islice(texts, MOST_TEXTS)
+        for word in written_words(text)
         if not UNSPACED.search(word) and len(word) > 1
     )
     if not counts:
-        raise SembridgeError(f"{path} has no words between spaces; leave words off for languages written without them.")
+        raise SembridgeError(
+            f"{place} has no words between spaces; leave words off for languages that are written without them."
+        )
     return [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]]
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sembridge.encoders.names import mini_folder
 from sembridge.errors import SembridgeError
+from sembridge.files.lines import read_lines
 from sembridge.files.rows import shown, stream_records
 from sembridge.retrieval.beir import string_of, text_id_of, texts_file
 
@@ -64,6 +65,14 @@ def stream_corpus(source: str | Path) -> Iterator[Document]:
         yield from (document for _, document in block)
     if not n_documents:
         raise SembridgeError(f"{path} is empty: expected one JSON object a line with _id and text.")
+
+
+def stream_passages(place: str | Path) -> Iterator[Document]:
+    """The documents of a corpus (`stream_corpus`), or the lines of a .txt or .txt.gz file, a passage a line."""
+    if str(place).endswith((".txt", ".txt.gz")):
+        lines = enumerate(read_lines(Path(place).expanduser()), start=1)
+        return (Document(id=str(number), title="", text=line) for number, line in lines)
+    return stream_corpus(place)
 
 
 def corpus_file(source: str | Path) -> Path:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from sembridge.errors import SembridgeError
 from sembridge.files.rows import RECORD_FILES, record_kind, shown, stream_records
+from sembridge.retrieval.corpus import stream_passages
 from sembridge.retrieval.runs import Run, ranked
 from sembridge.retrieval.sources import load_retrieval_data
 from sembridge.training.columns import ReadRows, TrainingRow, read_rows
 from sembridge.training.hub_data import hub_rows
-from sembridge.training.pseudo_queries import MAX_PAIRS, pseudo_pairs, stream_passages
+from sembridge.training.pseudo_queries import MAX_PAIRS, pseudo_pairs
 
 logger = logging.getLogger(__name__)
 

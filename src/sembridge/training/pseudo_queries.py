@@ -7,13 +7,11 @@ cloze task of Lee et al. 2019 (arXiv 1906.00300, section 4).
 import logging
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from sembridge.errors import SembridgeError
-from sembridge.files.lines import read_lines
-from sembridge.retrieval.corpus import Document, stream_corpus
+from sembridge.retrieval.corpus import Document
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +27,6 @@ _CLAUSE_ENDS = re.compile(r"(?<=[,;:،؛])\s+|(?<=[，、；：])")
 class PseudoPair:
     query: str
     document: str
-
-
-def stream_passages(place: str | Path) -> Iterator[Document]:
-    """The documents of a corpus (`stream_corpus`), or the lines of a .txt or .txt.gz file, a passage a line."""
-    if str(place).endswith((".txt", ".txt.gz")):
-        lines = enumerate(read_lines(Path(place).expanduser()), start=1)
-        return (Document(id=str(number), title="", text=line) for number, line in lines)
-    return stream_corpus(place)
 
 
 def pseudo_pairs(documents: Iterable[Document], *, name: str, n_pairs: int, seed: int) -> list[PseudoPair]:
