@@ -140,3 +140,16 @@ def test_words_without_a_bridge_are_refused(models: Path, tmp_path: Path) -> Non
     done = sembridge("export", "pivot", models / "ko", tmp_path / "pivot", "--words", tmp_path / "words.txt")
     assert done.code == 2
     assert "together" in done.err
+
+
+def test_documents_go_into_an_english_index_from_the_shell(models: Path, english_index: Path, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "korean.jsonl", ["학교 선생님", "집 강"])
+    done = sembridge("index", models / "ko", corpus, "--into", english_index, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["n_added"] == 2
+    done = sembridge(
+        "search", english_index, "학교", "--query-encoder", models / "ko", "--filter", "language=ko", "--json"
+    )
+    assert {hit["id"] for hit in json.loads(done.out)[0]["hits"]} <= {"ko:d0", "ko:d1"}
+    done = sembridge("index", models / "ko", corpus, "--into", english_index, "--out", tmp_path / "other")
+    assert (done.code, "give one of them" in done.err) == (2, True)

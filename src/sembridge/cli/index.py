@@ -15,6 +15,7 @@ from sembridge.deployment.recipe import IndexRecipe
 
 if TYPE_CHECKING:
     from sembridge.deployment.search.indexing import IndexReport
+    from sembridge.language_transfer.pivot import Pivot
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,35 @@ class Documents:
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to an index that is there."""
+    """Which index, and what happens to one that is there."""
 
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The index; an interrupted run goes on where it stopped.")
+    ] = None
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Instead of --out: an index of the encoder that ENCODER was transferred from, for documents of its "
+            "language beside those that are there.",
+        ),
+    ] = None
     add: Annotated[bool, typer.Option("--add", help="Add to a finished index; a known id is updated.")] = False
     delete: Annotated[list[str] | None, typer.Option(metavar="ID", help="Delete this document; may be repeated.")] = (
         None
     )
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Build an index again from nothing.")] = False
 
+    @property
+    def folder(self) -> Path:
+        folder = self.into or self.out
+        if folder is None or (self.into and self.out):
+            raise typer.BadParameter("give one of them", param_hint="--out --into")
+        return folder
+
     def check(self, documents: Documents) -> None:
+        if self.into and (self.delete or self.overwrite):
+            raise typer.BadParameter("adds to an index; give --out for anything else", param_hint="--into")
         if self.delete and (documents.encoder is not None or self.add or self.overwrite):
             raise typer.BadParameter("goes without ENCODER, CORPUS, --add and --overwrite", param_hint="--delete")
         if not self.delete and (documents.encoder is None or documents.corpus is None):
@@ -61,12 +82,11 @@ class Change:
 
 `sembridge index --out my-index --delete doc-17 --delete doc-18`
 
+`sembridge index splade-ko korean.jsonl --into english-index`
+
 `sembridge index splade-ko corpus.parquet --out my-index --engine opensearch --url http://localhost:9200`""")
 def index(
     documents: Documents,
-    out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The index; an interrupted run goes on where it stopped.")
-    ],
     change: Change,
     settings: Settings[IndexRecipe],
     loading: Loading,
@@ -74,6 +94,7 @@ def index(
 ) -> None:
     """Puts a corpus into an index folder: builds it, goes on after an interruption, adds, updates or deletes."""
     change.check(documents)
+    out = change.folder
     if change.delete:
         _delete(out, change.delete, settings.said.get("url"), as_json=as_json)
         return
@@ -81,16 +102,25 @@ def index(
     from sembridge.deployment.search.indexing import index_corpus, resolve_recipe
 
     recipe = settings.recipe if change.overwrite else resolve_recipe(out, settings.said)
-    loaded = loading.encoder(encoder)
+    loaded = loading.encoder(encoder) if change.into is None else _pivot(encoder, change.into, loading)
+    add = change.add or change.into is not None
     with _progress(shown=sys.stderr.isatty() and not as_json) as advance:
         report = index_corpus(
-            loaded, corpus, out, name=encoder, recipe=recipe, add=change.add, overwrite=change.overwrite,
+            loaded, corpus, out, name=encoder, recipe=recipe, add=add, overwrite=change.overwrite,
             texts=documents.texts, on_progress=advance,
         )  # fmt: skip
     if as_json:
         print_json(asdict(report))
     else:
         _print_report(report)
+
+
+def _pivot(folder: str, index: Path, loading: Loading) -> "Pivot":
+    """The language of an encoder through the index's own encoder."""
+    from sembridge.deployment.search.manifest import read_index_manifest
+    from sembridge.language_transfer.pivot import Pivot
+
+    return Pivot.load(folder, loading.encoder(read_index_manifest(index).encoder.name))
 
 
 def _delete(folder: Path, ids: list[str], url: str | None, *, as_json: bool) -> None:
