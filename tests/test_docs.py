@@ -250,8 +250,9 @@ def test_recipes_shown_are_recipes() -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
+    """To a file: the site has no page for a folder."""
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
-    missing = [link for link in links if "://" not in link and not (path.parent / link).exists()]
+    missing = [link for link in links if "://" not in link and not (path.parent / link).is_file()]
     assert not missing
 
 
