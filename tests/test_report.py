@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import synthetic_results
 from commands import sembridge
+from test_cli_evaluate import write_data
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge
 
@@ -32,6 +33,7 @@ from sembridge.experiments.results import mean_of, read_results
 from sembridge.language_transfer.alignment import Alignment
 from sembridge.language_transfer.assembly import transfer
 from sembridge.language_transfer.folder import LanguageTransfer, Origin
+from sembridge.retrieval.comparison import EvaluationSettings, compare_systems
 from sembridge.retrieval.evaluation import evaluate, evaluate_bm25
 from sembridge.retrieval.sources import load_retrieval_data
 
@@ -174,7 +176,7 @@ def test_lowered_biases_are_said_and_what_an_older_report_lacks_is_not(folder: P
         del report[name]
     (tmp_path / "ko" / "report.json").write_text(json.dumps(report))
     page = Page(render_report([tmp_path / "ko"], settings=QUIET)).text
-    assert not any(word in page for word in ("How sure", "Gain", "lowered"))
+    assert [word for word in ("How sure", "Gain", "lowered bias") if word in page] == []
 
 
 def test_the_explorer_holds_the_alignment(made: LanguageTransfer, folder: Path) -> None:
@@ -280,7 +282,7 @@ def test_texts_come_from_the_data_folder(tmp_path: Path) -> None:
     (own / "queries.jsonl").write_text("".join(json.dumps({"_id": q, "text": f"asked {q}"}) + "\n" for q in queries))
     (own / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{q}\td\t1\n" for q in queries))
     grid = write_pair(tmp_path / "grid", [1.0, 0.0], [0.0, 0.5], data="klue/ko")
-    page = Page(render_report([grid], settings=ReportSettings(data_folder=tmp_path / "data")))
+    page = Page(render_report([grid], settings=ReportSettings(grid_data=tmp_path / "data")))
     assert f"asked {queries[0]}" in page.text
     assert "Ids only" not in page.text
 
@@ -431,6 +433,64 @@ def test_a_transfer_without_a_grid_is_measured_beside_bm25(folder: Path) -> None
     for value, title in ((own, "sembridge-default, zero-shot"), (bm25, "BM25: ")):
         assert f"{value:.3f}".removeprefix("0") + f" {title}" in page.text
     assert "Measured for this page" in page.text
+
+
+def test_a_transfer_is_measured_on_data_of_ones_own_with_its_verdict(folder: Path, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "mine" / "de")
+    settings = ReportSettings(data=(str(data),))
+    page = Page(render_report([folder], settings=settings)).text
+    encoder, own = load_encoder(str(folder)), load_retrieval_data(data)
+    (report,) = compare_systems({"ko": encoder}, [own], EvaluationSettings(encode_with="fast"))
+    assert f"{report.verdicts[0].sentence[:-1]} (nDCG@10 on mine/de)." in page
+    assert "Measured for this page on mine/de." in page
+    assert "of mine/de, not chosen by their results" in page  # the examples
+    assert "Nothing was measured" not in page
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"data": ("./none",)}, "No retrieval data at './none': expected a BEIR folder"),
+        ({"data": ("mini/faq-ko",), "measure": False}, "leave it away, or --no-measure"),
+        ({"grid_data": Path("none")}, "none is no folder; expected the one that holds the grid's data sets"),
+    ],
+)
+def test_data_that_is_not_there_is_refused(folder: Path, more: dict[str, Any], message: str) -> None:
+    with pytest.raises(SembridgeError, match=re.escape(message)):
+        render_report([folder], settings=ReportSettings(**more))
+
+
+def test_data_without_an_encoder_to_measure_are_refused(grid: Path) -> None:
+    with pytest.raises(SembridgeError, match="the folder of a grid's data sets is given by --grid-data"):
+        render_report([grid], settings=ReportSettings(data=("mini/faq-ko",)))
+
+
+def test_a_language_without_bundled_questions_is_told_the_command_that_measures(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "de")
+    report = json.loads((folder / "report.json").read_text())
+    (tmp_path / "de" / "report.json").write_text(json.dumps(report | {"language": "de"}))
+    html = render_report([tmp_path / "de"])
+    assert "there are no bundled questions in de" in html
+    assert f"sembridge report {tmp_path / 'de'} --data MYSET measures on your own queries" in Page(html).text
+    assert "`" not in Page(html).text.partition("How it was made")[0]
+    assert '<span class="nowrap">--data</span>' in html
+
+
+def test_one_curve_without_dev_values_has_no_empty_panel(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "t")
+    lines = [json.dumps({"step": step, "loss": 2 / (step + 1)}) + "\n" for step in range(9)]
+    (tmp_path / "t" / "curve.jsonl").write_text("".join(lines))
+    with_dev, without = (render_report([place], settings=QUIET) for place in (trained, tmp_path / "t"))
+    assert "1 curve; a line" in without
+    for html, n_axes in ((with_dev, 2), (without, 1)):
+        assert html.count('transform="translate(') == n_axes
+
+
+def test_figures_of_one_language_fit_a_phone(tmp_path: Path) -> None:
+    rows = [synthetic_results.row(f"splade-en/de/{m}/zero-shot/0", "a") for m in ("sembridge-default", "random")]
+    html = render_report([synthetic_results.write(tmp_path / "grid", rows)])
+    assert html.count('class="scroll chart narrow"') == 2
+    assert re.findall(r'<svg [^>]*width="(\d+)', html) == ["430", "430"]
 
 
 def test_a_grid_spares_the_measurement(folder: Path, grid: Path) -> None:

@@ -15,7 +15,9 @@ from sembridge.cli.program import quiet_loading
 
 `sembridge report splade-ko --out splade-ko.html`
 
-`sembridge report mini-grid splade-ko splade-ru --data DATA --title "Korean and Russian" --overwrite`""")
+`sembridge report splade-ko --data mini/faq-ko --out splade-ko.html --overwrite`
+
+`sembridge report mini-grid splade-ko splade-ru --grid-data DATA --title "Korean and Russian" --overwrite`""")
 def report(
     folders: Annotated[
         list[Path],
@@ -32,12 +34,17 @@ def report(
         bool | None,
         typer.Option(
             "--measure/--no-measure",
-            help="Measure transfers on the bundled questions of their language; default: where no grid is given.",
+            help="Measure transfers, without --data on the bundled questions of their language; default: where no grid "
+            "is given.",
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of a grid's data sets, for the texts of its queries.")] = (
-        None
-    ),
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Measure transfers on this: BEIR folder, mini/NAME or mteb:TASK[:SUBSET]; may be repeated."),
+    ] = None,
+    grid_data: Annotated[
+        Path | None, typer.Option(help="Folder of a grid's data sets, for the texts of its queries.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -55,8 +62,9 @@ def report(
         title=title or DEFAULT_TITLE,
         texts=tuple(text or ()),
         examples=not no_examples,
+        data=tuple(data or ()),
         measure=measure,
-        data_folder=data,
+        grid_data=grid_data,
     )
     path = write_report(folders, out, settings=settings, overwrite=overwrite, progress=sys.stderr.isatty())
     size = path.stat().st_size

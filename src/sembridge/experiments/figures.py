@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -55,22 +56,45 @@ def training_curves(results: Results) -> str:
     n_columns = min(len(columns), 3)
     n_rows = -(-len(columns) // n_columns)
     panel_width = min((WIDTH - MARGIN) / n_columns, 440.0)
-    drawing = Drawing(max(MARGIN + panel_width * n_columns, 480.0), 112 + 370 * n_rows + 10)
-    head(drawing, "Training: loss and dev nDCG@10", f"{len(curves)} curves; a line is the mean of a method's seeds")
+    points = [point for curve in curves.values() for point in curve]
+    shown = [part for part in _CURVE_PARTS if any(part.value(point) is not None for point in points)]
+    row_height = 44 + sum(part.height for part in shown)
+    drawing = Drawing(max(MARGIN + panel_width * n_columns, 480.0), 112 + row_height * n_rows + 10)
+    title = f"Training: {' and '.join(part.name for part in shown)}"
+    below = f"{len(curves)} {'curve' if len(curves) == 1 else 'curves'}; a line is the mean of a method's seeds"
+    head(drawing, title, below)
     _draw_legend(drawing, methods, 66)
     for place, column in enumerate(columns):
-        left, top = MARGIN + place % n_columns * panel_width, 112.0 + place // n_columns * 370
+        left, top = MARGIN + place % n_columns * panel_width, 112.0 + place // n_columns * row_height
         own: dict[str, list[Sequence[CurvePoint]]] = {method: [] for method in methods}
         for cell, curve in curves.items():
             if (about[cell].source_encoder or "", about[cell].language) == column:
                 own[about[cell].method].append(curve)
         drawing.text(left + 48, top + 10, ", ".join(column), kind="strong small")
-        for name, value, low, high in (("loss", _loss, 20.0, 170.0), (f"dev {MEASURE}", _dev, 196.0, 326.0)):
-            lines = {method: line for method, its in own.items() if (line := _mean_line(its, value))}
+        for part in shown:
+            lines = {method: line for method, its in own.items() if (line := _mean_line(its, part.value))}
             if lines:
-                box = Box(left + 48, top + low, left + panel_width - 24, top + high)
-                _draw_curves(drawing, box, lines, methods, y_name=name, x_name="step" if value is _dev else "")
-    return drawing.svg("Training: loss and dev nDCG@10", "Lines by method over the training steps.")
+                box = Box(left + 48, top + part.low, left + panel_width - 24, top + part.height)
+                x_name = "step" if part is shown[-1] else ""
+                _draw_curves(drawing, box, lines, methods, y_name=part.name, x_name=x_name)
+            top += part.height
+    return drawing.svg(title, "Lines by method over the training steps.")
+
+
+@dataclass(frozen=True)
+class _CurvePart:
+    """One figure of a training's curve, and the room that it takes: from `low` on it is drawn."""
+
+    name: str
+    value: Callable[[CurvePoint], float | None]
+    low: float
+    height: float
+
+
+_CURVE_PARTS = (
+    _CurvePart("loss", lambda point: point.loss, 20, 170),
+    _CurvePart(f"dev {MEASURE}", lambda point: point.dev, 26, 156),
+)
 
 
 def _draw_curves(
@@ -109,14 +133,6 @@ def _curve_look(method: str, methods: Sequence[str]) -> tuple[int, bool]:
         return 0, False
     place = [other for other in methods if other != OWN].index(method)
     return 1 + place % (N_COLOURS - 1), place >= N_COLOURS - 1
-
-
-def _loss(point: CurvePoint) -> float | None:
-    return point.loss
-
-
-def _dev(point: CurvePoint) -> float | None:
-    return point.dev
 
 
 def _mean_line(

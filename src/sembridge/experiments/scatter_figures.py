@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from sembridge.experiments.charts import Box, Label, Plot, draw_labels, round_up
-from sembridge.experiments.figure_parts import MARGIN, OWN, REFERENCE, encoders_of, kind_of, panels, set_mean, weight_of
+from sembridge.experiments.figure_parts import (
+    OWN,
+    REFERENCE,
+    encoders_of,
+    foot,
+    is_narrow,
+    kind_of,
+    panels,
+    set_mean,
+    weight_of,
+)
 from sembridge.experiments.results import (
     GAUSSIANS,
     MEASURE,
@@ -35,7 +45,9 @@ def cost_scatter(results: Results) -> str:
     high = round_up(
         max([0.1, *(point[1] for found in points.values() for _, point in found), *(v for _, v in bm25)]) * 1.05
     )
-    plots, drawing = panels(list(points), 400, f"FLOPS statistic against nDCG@10, {stage}, mean over languages", rows)
+    title = f"FLOPS statistic against nDCG@10, {stage}{'' if is_narrow(rows) else ', mean over languages'}"
+    note = "Up and to the left is better. Dashed: the best BM25, which has no such statistic."
+    plots, drawing = panels(list(points), 400, title, rows)
     for encoder, box in plots.items():
         plot = Plot.of(box, x_range, (0, high), log_x=log_x)
         plot.draw_axes(drawing, x_name="FLOPS statistic (less is cheaper)", y_name=MEASURE)
@@ -47,8 +59,7 @@ def cost_scatter(results: Results) -> str:
             drawing.mark(plot.x(x), plot.y(y), _point_colour(system), size=6 if system.method == OWN else 4.5)
             labels.append(Label(plot.x(x), plot.y(y), system.method, f"{weight_of(system)} small".strip()))
         draw_labels(drawing, labels, Box(box.left, box.top, box.right + 8, box.bottom - 2))
-    note = "Up and to the left is better. Dashed: the best BM25, which has no such statistic."
-    drawing.text(MARGIN, drawing.height - 12, note, kind="muted small")
+    foot(drawing, note, 12)
     return drawing.svg("FLOPS statistic against nDCG@10", note)
 
 
@@ -87,6 +98,9 @@ def overlap_gain(results: Results) -> str:
     low, high = min(0.0, *values), max(0.0, *values)
     room = 0.08 * (high - low or 0.1)
     title = "Gain of sembridge-default over the better Gaussian, by lexical overlap of the set"
+    note = (
+        "A point: a test set, with the 95 % bootstrap interval over its queries. Square, below 0: a Gaussian is ahead."
+    )
     plots, drawing = panels(list(gains), 300, title, rows, stacked=True)
     for encoder, box in plots.items():
         plot = Plot.of(box, (0, 1), (low - room, high + room))
@@ -105,10 +119,7 @@ def overlap_gain(results: Results) -> str:
             drawing.mark(x, y, colour, size=4.5)
             labels.append(Label(x, y, gain.data, "small"))
         draw_labels(drawing, labels, box, whiskers)
-    note = (
-        "A point: a test set, with the 95 % bootstrap interval over its queries. Square, below 0: a Gaussian is ahead."
-    )
-    drawing.text(MARGIN, drawing.height - 12, note, kind="muted small")
+    foot(drawing, note, 12)
     return drawing.svg(title, note)
 
 

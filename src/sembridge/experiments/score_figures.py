@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from sembridge.experiments.charts import N_COLOURS, Box, Drawing, Plot, Scale, round_up, spread, text_width, tick_text
 from sembridge.experiments.figure_parts import (
     MARGIN,
+    NARROW,
     OWN,
     REFERENCE,
     WIDTH,
     apart,
     encoders_of,
+    foot,
     head,
+    is_narrow,
     kind_of,
     sets_text,
     weight_of,
@@ -54,10 +57,11 @@ def _score_bars(results: Results, stage: str) -> str:
     blocks = {encoder: _bars_of(results, rows, encoder, languages) for encoder in encoders or [""]}
     names = [*blocks, *(bars.label for block in blocks.values() for bars in block)]
     left = MARGIN + 1.1 * max(text_width(name) for name in names) + 10  # some are bold
-    panel = min((WIDTH - left - MARGIN) / len(languages), 320.0)
+    width = max(NARROW, left + 160) if is_narrow(rows) else WIDTH
+    panel = min((width - left - MARGIN) / len(languages), 320.0)
     high = max([0.1, *(value for block in blocks.values() for bars in block for value in bars.highest())])
     heights = {encoder: 22 + sum(_BAR_ROW + bars.gap for bars in block) + 34 for encoder, block in blocks.items()}
-    drawing = Drawing(WIDTH, 64 + sum(heights.values()) + 28)
+    drawing = Drawing(width, 64 + sum(heights.values()) + 28)
     head(drawing, title, sets_text(rows))
     top = 64.0
     for encoder, block in blocks.items():
@@ -68,7 +72,7 @@ def _score_bars(results: Results, stage: str) -> str:
         _draw_bar_labels(drawing, block, left - 8, top + 22)
         top += heights[encoder]
     note = "Bar: mean over the language's sets and seeds. Line: 95 % bootstrap interval over queries. †: fewer sets."
-    drawing.text(MARGIN, drawing.height - 14, note, kind="muted small")
+    foot(drawing, note, 14)
     return drawing.svg(title, note)
 
 

@@ -1,10 +1,12 @@
 """Measurements for a page: headline, figures with their tables, and what training curves show."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sembridge.errors import SembridgeError
+from sembridge.experiments.figure_parts import NARROW
 from sembridge.experiments.figures import FIGURES
 from sembridge.experiments.report.folders import TrainingFolder
 from sembridge.experiments.report.standings import Headline, headlines
@@ -28,19 +30,37 @@ class Figure:
     svg: str
     tables: tuple[Table, ...]
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether a phone shows the picture whole, a little smaller."""
+        width = re.search(r'width="([\d.]+)"', self.svg)
+        return width is not None and float(width[1]) <= 1.2 * NARROW
+
 
 @dataclass(frozen=True)
 class Measurements:
-    """One grid, or what was measured for this page."""
+    """One grid, or what was measured for this page.
+
+    Attributes:
+        verdicts: a sentence for every encoder measured for this page.
+    """
 
     name: str
     about: str
     headlines: tuple[Headline, ...]
     figures: tuple[Figure, ...]
     versions: Mapping[str, str]
+    verdicts: tuple[str, ...] = ()
 
 
-def measurements(name: str, about: str, results: Results, texts: Mapping[str, RetrievalData]) -> Measurements:
+def measurements(
+    name: str,
+    about: str,
+    results: Results,
+    texts: Mapping[str, RetrievalData],
+    *,
+    verdicts: tuple[str, ...] = (),
+) -> Measurements:
     """The headline, figures and tables of results."""
     return Measurements(
         name=name,
@@ -48,6 +68,7 @@ def measurements(name: str, about: str, results: Results, texts: Mapping[str, Re
         headlines=tuple(headlines(results, texts)),
         figures=tuple(figures(results)),
         versions=results.versions,
+        verdicts=verdicts,
     )
 
 
@@ -108,17 +129,17 @@ def _without_style(svg: str) -> str:
     return svg[:start] + svg[end:]
 
 
-def load_texts(data_names: Iterable[str], data_folder: Path | None) -> tuple[dict[str, RetrievalData], tuple[str, ...]]:
+def load_texts(data_names: Iterable[str], grid_data: Path | None) -> tuple[dict[str, RetrievalData], tuple[str, ...]]:
     """The data sets whose texts are at hand, by name, and the names of the others.
 
-    Bundled ones always are; others lie in `data_folder` under their names, as for `sembridge reproduce`.
+    Bundled ones always are; others lie in `grid_data` under their names, as for `sembridge reproduce`.
     """
     found: dict[str, RetrievalData] = {}
     missing = []
     for name in sorted(set(data_names)):
-        place = name if name.startswith("mini/") or data_folder is None else data_folder / name
+        place = name if name.startswith("mini/") or grid_data is None else grid_data / name
         try:
-            if data_folder is None and not name.startswith("mini/"):
+            if grid_data is None and not name.startswith("mini/"):
                 raise SembridgeError(f"no folder was given that holds {name}")
             found[name] = load_retrieval_data(place)
         except SembridgeError:  # the page shows ids then, and says so

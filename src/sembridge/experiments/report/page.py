@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import version
 
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from sembridge.experiments.charts import style_sheet, theme_rules
 from sembridge.experiments.report.coverage import Coverage
@@ -67,6 +67,7 @@ def _environment() -> Environment:
         "svg": Markup,
         "data": _data,
         "direction": _direction,
+        "marked": _marked,
     }
     return environment
 
@@ -95,6 +96,17 @@ def _data(value: object) -> Markup:
     """JSON that cannot end the script element it stands in."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _marked(text: str) -> Markup:
+    """The text with `commands` as code, and its options and commands broken between words only."""
+    parts = (escape(part) if place % 2 == 0 else _code(part) for place, part in enumerate(text.split("`")))
+    return Markup("").join(parts)
+
+
+def _code(command: str) -> Markup:
+    words = (Markup('<span class="nowrap">{}</span>').format(word) for word in command.split())
+    return Markup("<code>{}</code>").format(Markup(" ").join(words))
 
 
 def _direction(language: str | None) -> str:

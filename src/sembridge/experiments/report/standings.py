@@ -157,7 +157,9 @@ def _columns(rows: Sequence[ResultRow], groups: Sequence[Sequence[str]]) -> tupl
             "fused with BM25": [s for s in members if s.method == f"hybrid-{own.method}"],
         }
         for title, candidates in of_kind.items():
-            if best := _best(its, candidates, groups, stage):
+            best = _best(its, candidates, groups, stage)
+            # What nothing trains is the same at every stage, and is shown once.
+            if best and not (best.is_untrained and any(column.system == best for column in found)):
                 named = title if title.startswith(("English", "fused")) else f"{title}: {best.method}"
                 found.append(Column(named if stage == ZERO_SHOT else f"{named}, {stage}", best, stage))
     return tuple(found)

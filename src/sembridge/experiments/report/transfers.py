@@ -81,7 +81,7 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A transfer's measurement on the bundled data of its language."""
+    """A transfer's measurement on one data set."""
 
     transfer: TransferFolder
     report: "DataReport"
@@ -210,13 +210,17 @@ def _sources(kind: str, parts: "Sequence[SourcePart]") -> tuple[str, ...]:
 
 
 def measure(
-    transfer: TransferFolder, encoder: "SparseEncoder", english: "SparseEncoder | None", data: RetrievalData
-) -> Measured:
-    """The transferred encoder on `data` beside BM25, fusions and the English encoder."""
+    transfer: TransferFolder,
+    encoder: "SparseEncoder",
+    english: "SparseEncoder | None",
+    data_sets: Sequence[RetrievalData],
+) -> list[Measured]:
+    """The transferred encoder on every data set beside BM25, fusions and the English encoder."""
     from sembridge.retrieval.comparison import EvaluationSettings, compare_systems
 
     settings = EvaluationSettings(encode_with="fast")
-    return Measured(transfer, compare_systems({transfer.name: encoder}, [data], settings, english=english)[0], data)
+    reports = compare_systems({transfer.name: encoder}, data_sets, settings, english=english)
+    return [Measured(transfer, report, data) for report, data in zip(reports, data_sets, strict=True)]
 
 
 def load_english(transfer: TransferFolder) -> "SparseEncoder | None":

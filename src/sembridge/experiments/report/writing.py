@@ -22,6 +22,8 @@ from sembridge.experiments.report.transfers import (
     read_alignment,
 )
 from sembridge.files.atomic import check_output_file, write_file
+from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.sources import load_retrieval_data
 
 logger = logging.getLogger(__name__)
 
@@ -38,15 +40,17 @@ class ReportSettings:
     Attributes:
         texts: shown expanded by every transferred encoder, instead of bundled questions and answers.
         examples: whether texts are expanded at all; needs the encoders.
-        measure: whether transfers are measured on the bundled data of their language; None: where no grid is given.
-        data_folder: holds the grids' data sets, for the texts of their queries.
+        data: retrieval data that transfers are measured on, instead of the bundled data of their language.
+        measure: whether transfers are measured; None: where data or no grid is given.
+        grid_data: folder that holds the grids' data sets, for the texts of their queries.
     """
 
     title: str = DEFAULT_TITLE
     texts: Sequence[str] = ()
     examples: bool = True
+    data: Sequence[str] = ()
     measure: bool | None = None
-    data_folder: Path | None = None
+    grid_data: Path | None = None
 
 
 @dataclass
@@ -94,26 +98,45 @@ def render_report(
     """
     settings = settings or ReportSettings()
     found = read_folders([Path(folder) for folder in folders])
+    own = _own_data(found, settings)
     with _Steps(_n_steps(found, settings), show=progress) as step:
-        gathered = _gather(found, settings, step)
+        gathered = _gather(found, settings, own, step)
         content = _content(found, settings, gathered, step)
     without = len(render(content).encode("utf-8"))
     explorer = pack_explorer(gathered.columns, budget=max(PAGE_BYTES - without, LEAST_EXPLORER_BYTES))
     return render(replace(content, explorer=explorer))
 
 
+def _own_data(found: Folders, settings: ReportSettings) -> list[RetrievalData]:
+    """The data of `settings`, read before any encoder is loaded.
+
+    Raises:
+        SembridgeError: there are none at a place, or nothing that could be measured on them.
+    """
+    if settings.grid_data is not None and not settings.grid_data.is_dir():
+        raise SembridgeError(f"{settings.grid_data} is no folder; expected the one that holds the grid's data sets.")
+    if settings.data and not found.transfers:
+        raise SembridgeError(
+            "--data names what transferred encoders are measured on, but no folder of a transfer was given; the folder "
+            "of a grid's data sets is given by --grid-data."
+        )
+    if settings.data and settings.measure is False:
+        raise SembridgeError("--data names what is to be measured; leave it away, or --no-measure.")
+    return [load_retrieval_data(name) for name in settings.data]
+
+
 def _content(found: Folders, settings: ReportSettings, gathered: _Gathered, step: Step) -> Content:
     names = {row.data for grid in found.grids for row in grid.results.rows}
-    texts, missing = load_texts(names, settings.data_folder)
+    texts, missing = load_texts(names, settings.grid_data)
     measured = []
     for grid in found.grids:
         step(f"{grid.name}: tables and figures")
         measured.append(measurements(grid.name, "Results of a grid of experiments.", grid.results, texts))
     if gathered.measured:
-        measured.append(_measured_here(gathered.measured))
+        measured.append(_measured_here(gathered.measured, own=bool(settings.data)))
     return Content(
         title=settings.title,
-        notes=tuple(_notes(found, measured, gathered)),
+        notes=tuple(_notes(found, settings, measured, gathered)),
         measurements=tuple(measured),
         training=training_figure(found.trainings),
         coverages=tuple(coverage(transfer) for transfer in found.transfers),
@@ -123,31 +146,44 @@ def _content(found: Folders, settings: ReportSettings, gathered: _Gathered, step
     )
 
 
-def _measured_here(measured: Sequence[Measured]) -> Measurements:
+def _measured_here(measured: Sequence[Measured], *, own: bool) -> Measurements:
     texts = {one.report.data: one.data for one in measured}
+    said = tuple(
+        f"{verdict.sentence[:-1]} ({verdict.measure} on {one.report.data})."
+        for one in measured
+        for verdict in one.report.verdicts
+    )
+    if own:
+        about = f"Measured for this page on {', '.join(texts)}."
+        return measurements("Your data", about, as_results(measured), texts, verdicts=said)
     about = (
         "Measured for this page on the bundled questions and answers, a small test that says whether an encoder works "
-        "at all; measure on your own queries before you ship."
+        "at all; measure on your own queries before you ship: `sembridge report DIR --data MYSET`."
     )
-    return measurements("Bundled questions and answers", about, as_results(measured), texts)
+    return measurements("Bundled questions and answers", about, as_results(measured), texts, verdicts=said)
 
 
-def _gather(found: Folders, settings: ReportSettings, step: Step) -> _Gathered:
+def _gather(found: Folders, settings: ReportSettings, own: Sequence[RetrievalData], step: Step) -> _Gathered:
     gathered = _Gathered()
     for transfer in _with_own_alignment(found.transfers):
         step(f"{transfer.name}: alignment")
         gathered.columns.append(read_alignment(transfer))
     for transfer in found.transfers if settings.examples or _measures(found, settings) else ():
-        _ask_encoder(transfer, found, settings, gathered, step)
+        bundled = None if own else bundled_data(transfer)
+        _ask_encoder(transfer, own or ([bundled] if bundled else []), found, settings, gathered, step)
     return gathered
 
 
 def _ask_encoder(
-    transfer: TransferFolder, found: Folders, settings: ReportSettings, gathered: _Gathered, step: Step
+    transfer: TransferFolder,
+    data_sets: Sequence[RetrievalData],
+    found: Folders,
+    settings: ReportSettings,
+    gathered: _Gathered,
+    step: Step,
 ) -> None:
-    """Adds the examples and the measurement of one transfer; its encoder is loaded for both, and let go."""
-    data = bundled_data(transfer)
-    if data is None and not settings.texts:
+    """Adds the examples and the measurements of one transfer; its encoder is loaded for both, and let go."""
+    if not data_sets and not settings.texts:
         logger.info("%s: no bundled data of its language, so no examples", transfer.name)
         return
     from sembridge.language_transfer.explanation import Explainer
@@ -155,15 +191,15 @@ def _ask_encoder(
     explainer = Explainer.load(transfer.path)
     if settings.examples:
         step(f"{transfer.name}: examples")
-        if (examples := find_examples(transfer, explainer, data, settings.texts)) is not None:
+        if (examples := find_examples(transfer, explainer, next(iter(data_sets), None), settings.texts)) is not None:
             gathered.examples.append(examples)
-    if data is not None and _measures(found, settings):
-        step(f"{transfer.name}: measuring on {data.name}")
-        gathered.measured.append(measure(transfer, explainer.encoder, load_english(transfer), data))
+    if data_sets and _measures(found, settings):
+        step(f"{transfer.name}: measuring on {', '.join(data.name for data in data_sets)}")
+        gathered.measured += measure(transfer, explainer.encoder, load_english(transfer), data_sets)
 
 
 def _measures(found: Folders, settings: ReportSettings) -> bool:
-    return not found.grids if settings.measure is None else settings.measure
+    return bool(settings.data) or not found.grids if settings.measure is None else settings.measure
 
 
 def _with_own_alignment(transfers: Sequence[TransferFolder]) -> Iterator[TransferFolder]:
@@ -180,14 +216,12 @@ def _with_own_alignment(transfers: Sequence[TransferFolder]) -> Iterator[Transfe
             yield transfer
 
 
-def _notes(found: Folders, measured: Sequence[Measurements], gathered: _Gathered) -> Iterator[str]:
+def _notes(
+    found: Folders, settings: ReportSettings, measured: Sequence[Measurements], gathered: _Gathered
+) -> Iterator[str]:
     yield from _licence_notes(found.transfers)
     if not measured:
-        yield (
-            "Nothing was measured: no grid's folder was given, and no bundled questions were asked (--no-measure, or "
-            "none in the language). "
-            "`sembridge evaluate` compares an encoder with BM25 on your own queries."
-        )
+        yield _not_measured(found, settings)
     for one in measured:
         if not one.headlines:
             yield f"{one.name}: no transferred encoder was measured there yet."
@@ -199,6 +233,23 @@ def _notes(found: Folders, measured: Sequence[Measurements], gathered: _Gathered
             )
     if any(transfer.is_trained for transfer in found.transfers) and gathered.columns:
         yield "Training moves the rows: the explorer shows what a fine-tuned encoder's rows were before it."
+
+
+def _not_measured(found: Folders, settings: ReportSettings) -> str:
+    """Why nothing was, and the command that measures."""
+    name = next((str(transfer.path) for transfer in found.transfers), "DIR")
+    languages = sorted({transfer.language for transfer in found.transfers})
+    reason = (
+        "as `--no-measure` wishes"
+        if settings.measure is False
+        else f"there are no bundled questions in {', '.join(languages)}"
+        if languages
+        else "no folder of a transfer or grid was given"
+    )
+    return (
+        f"Nothing was measured: {reason}. `sembridge report {name} --data MYSET` measures on your own queries "
+        "beside BM25 and the English encoder."
+    )
 
 
 def _licence_notes(transfers: Sequence[TransferFolder]) -> Iterator[str]:
