@@ -21,6 +21,7 @@ from tiny_grid import settings, write_tiny_grid
 
 from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import fingerprint, grid_cells, select
+from sembridge.experiments.contents import Contents
 from sembridge.experiments.grid import run_grid
 from sembridge.experiments.places import Places, find_places
 from sembridge.experiments.plan import plan_grid
@@ -240,6 +241,51 @@ def test_a_changed_setting_is_noticed_by_its_cells_only(
         run = run_world(world, out, GridRecipe.build(settings(world, methods=methods)))
     assert [cell.method for cell in run.computed] == ["mean"]
     assert "tiny-en/ko/mean/zero-shot was finished under other settings" in caplog.text
+
+
+def test_other_data_or_models_under_the_same_names_are_noticed(world: Path, finished: Path, tmp_path: Path) -> None:
+    """A cell keeps digests of what it was computed with; a plan compares them, and so does a run."""
+    other = tmp_path / "world"
+    shutil.copytree(world, other)
+    # Its models by their absolute paths, which are part of a cell's settings; only the data lie in the other world.
+    recipe = GridRecipe.build(settings(world))
+
+    def states() -> dict[str, str]:
+        store = Store(finished, Contents(recipe, find_places(recipe, other)))
+        return {cell.method: store.changes(recipe, cell) for cell in grid_cells(recipe)}
+
+    assert set(states().values()) == {""}
+    (other / "data" / "school" / "ko" / "README.md").write_text("of no interest")
+    (other / "data" / "school" / "ko" / "qrels" / "train.tsv").write_text("q0\td0\t1\n")
+    assert set(states().values()) == {""}
+    corpus = other / "data" / "school" / "ko" / "corpus.jsonl"
+    corpus.write_text(corpus.read_text(encoding="utf-8").replace("2024", "2025"), encoding="utf-8")
+    assert set(states().values()) == {"school/ko (test)"}
+
+
+def test_another_bridge_under_the_same_name_is_noticed_by_the_cells_that_use_it(
+    finished: Path, tmp_path: Path, world: Path
+) -> None:
+    recipe = GridRecipe.build(settings(world))
+    contents = Contents(recipe, find_places(recipe, world))
+    of_cells = {cell.name: contents.of(cell) for cell in grid_cells(recipe)}
+    bridge, source, tokenizer = (str(world / name) for name in ("bridge", "tiny-en", "tokenizer"))
+    assert set(of_cells["any/ko/bm25-tokens/zero-shot"]) == {tokenizer, "school/ko (test)"}
+    assert set(of_cells["tiny-en/ko/mean/zero-shot"]) == {source, tokenizer, "school/ko (test)"}
+    assert set(of_cells["tiny-en/ko/paper/zero-shot"]) == {bridge, source, tokenizer, "school/ko (test)"}
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    cell = next(cell for cell in grid_cells(recipe) if cell.method == "paper")
+    store = Store(out, contents)
+    result = store.read(cell)
+    assert result is not None
+    assert result["contents"] == of_cells[cell.name]
+    store.write_result(cell, {**result, "contents": {**result["contents"], bridge: "of another bridge"}})
+    assert store.states(recipe, [cell]) == {cell: "changed"}
+    assert store.changes(recipe, cell) == bridge
+    old = {key: value for key, value in result.items() if key != "contents"}  # as earlier versions wrote them
+    store.write_result(cell, old)
+    assert store.states(recipe, [cell]) == {cell: "done"}
 
 
 def test_a_damaged_result_is_computed_again(world: Path, finished: Path, tmp_path: Path) -> None:

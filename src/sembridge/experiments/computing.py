@@ -111,6 +111,7 @@ def _result(cell: Cell, rows: list[_Measured], bench: Workbench, seconds: float)
     return {
         "cell": cell.name,
         "fingerprint": fingerprint(cell, bench.recipe),
+        "contents": bench.contents.of(cell),
         "versions": _versions(),
         "seconds": round(seconds, 1),
         "rows": [_row(cell, row, bench.recipe.encode_with) for row in rows],

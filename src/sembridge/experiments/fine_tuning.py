@@ -1,10 +1,13 @@
 """The training of a cell: what stage fine-tuned does between the transfer and the evaluation."""
 
+import hashlib
+import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.experiments.cells import Cell, fingerprint
 from sembridge.language_transfer.folder import LanguageTransfer
 from sembridge.training.checkpoints import has_checkpoint
@@ -29,7 +32,7 @@ def fine_tune(cell: Cell, transferred: LanguageTransfer, bench: "Workbench", cel
     if settings is None:
         raise ValueError(f"{cell.name} is not trained")
     teacher = cell.teacher(bench.recipe, bench.places.roots())
-    out = cell_folder / f"training-{fingerprint(cell, bench.recipe)[:8]}"
+    out = cell_folder / f"training-{_identity(cell, transferred, bench)[:8]}"
     _remove_others(cell_folder, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -47,6 +50,14 @@ def fine_tune(cell: Cell, transferred: LanguageTransfer, bench: "Workbench", cel
             )
     finally:
         shutil.rmtree(out, ignore_errors=True)
+
+
+def _identity(cell: Cell, transferred: LanguageTransfer, bench: "Workbench") -> str:
+    """Hex digits that change with the cell's settings, its data and models, and the encoder that is trained."""
+    decides = [
+        fingerprint(cell, bench.recipe), bench.contents.of(cell), sparse_encoder_fingerprint(transferred.encoder)
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _remove_others(cell_folder: Path, out: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import Cell, grid_cells, select
+from sembridge.experiments.contents import Contents
 from sembridge.experiments.figures import write_figures
 from sembridge.experiments.places import Places, check_data_sets, check_measures
 from sembridge.experiments.recipe import GridRecipe
@@ -82,7 +83,8 @@ def run_grid(
     """
     if n_jobs < 1:
         raise SembridgeError(f"--jobs is {n_jobs}: expected 1 or more.")
-    places, store = places or Places(), Store(Path(folder))
+    places = places or Places()
+    store = Store(Path(folder), Contents(recipe, places))
     cells = select(grid_cells(recipe), only)
     check_measures(recipe)
     check_data_sets(recipe, cells, places)
@@ -101,7 +103,9 @@ def _run(
 ) -> GridRun:
     recipe, store = job.recipe, job.store
     states = store.states(recipe, cells)
-    _log_changed([cell for cell, state in states.items() if state == "changed"])
+    for cell in (cell for cell, state in states.items() if state == "changed"):
+        what = store.changes(recipe, cell) or "settings of its hybrid"
+        logger.warning("%s was finished under other %s and is computed again.", cell.name, what)
     to_do = [cell for cell, state in states.items() if state != "done"]
     on_start(len(cells) - len(to_do), len(cells))
     computed, failed = [], {}
@@ -138,8 +142,3 @@ def _write_tables_and_figures(folder: Path) -> None:
             write(read_results(folder), folder / part)
         except SembridgeError as error:
             logger.warning("The %s could not be written: %s", part, error)
-
-
-def _log_changed(cells: Sequence[Cell]) -> None:
-    for cell in cells:
-        logger.warning("%s was finished under other settings and is computed again.", cell.name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sembridge.experiments.cells import Cell, grid_cells, select
+from sembridge.experiments.contents import Contents
 from sembridge.experiments.places import Places, check_data_sets, check_measures
 from sembridge.experiments.recipe import DataSet, GridRecipe, Sampling
 from sembridge.experiments.store import Store
@@ -62,7 +63,8 @@ def plan_grid(
     Raises:
         SembridgeError: as `run_grid`.
     """
-    places, store = places or Places(), Store(Path(folder))
+    places = places or Places()
+    store = Store(Path(folder), Contents(recipe, places))
     cells = select(grid_cells(recipe), only)
     check_measures(recipe)
     check_data_sets(recipe, cells, places)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import Cell, fingerprint
+from sembridge.experiments.contents import Contents
 from sembridge.experiments.recipe import GridRecipe
 from sembridge.files.atomic import PARTIAL, acquired_lock, write_file
 from sembridge.retrieval.columns import KEPT_COLUMNS
@@ -23,14 +24,20 @@ ROW_KEYS = (
 )  # fmt: skip
 
 Result = dict[str, Any]
-"""A finished cell as result.json holds it: cell, fingerprint, versions, seconds, rows, per_query, words, health."""
+"""A finished cell as result.json holds it: cell, fingerprint, contents (name -> digest of the data and models it was
+computed with), versions, seconds, rows, per_query, words, health."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """The output folder of a grid."""
+    """The output folder of a grid.
+
+    Attributes:
+        contents: of the data and models that cells are computed with now; None where nobody compares them.
+    """
 
     folder: Path
+    contents: Contents | None = None
 
     def prepare(self) -> None:
         """Makes the folder, or accepts that of an earlier run.
@@ -102,7 +109,7 @@ class Store:
         write_file(self.cell_folder(cell) / name, [text])
 
     def states(self, recipe: GridRecipe, cells: Sequence[Cell]) -> dict[Cell, str]:
-        """Cell -> "done", "changed" (finished under other settings) or "missing"."""
+        """Cell -> "done", "changed" (finished under other settings, data or models) or "missing"."""
         states = {}
         for cell in cells:
             states[cell] = self._state(recipe, cell)
@@ -114,7 +121,17 @@ class Store:
         result = self.read(cell)
         if result is None:
             return "missing"
-        return "done" if result.get("fingerprint") == fingerprint(cell, recipe) else "changed"
+        return "changed" if self._changes(recipe, cell, result) else "done"
+
+    def changes(self, recipe: GridRecipe, cell: Cell) -> str:
+        """What is another than when the cell was finished: "settings", or names of data and models."""
+        return self._changes(recipe, cell, self.read(cell) or {})
+
+    def _changes(self, recipe: GridRecipe, cell: Cell, result: Result) -> str:
+        if result.get("fingerprint") != fingerprint(cell, recipe):
+            return "settings"
+        held, now = result.get("contents") or {}, {} if self.contents is None else self.contents.of(cell)
+        return ", ".join(name for name, digest in now.items() if held.get(name, digest) != digest)
 
     def results(self, recipe: GridRecipe, cells: Sequence[Cell]) -> list[Result]:
         """The results of all finished cells of the recipe, by name."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from sembridge.encoders.loading import load_bridge, load_encoder, load_tokenizer
+from sembridge.experiments.contents import Contents
 from sembridge.experiments.places import TOP_K, Places
 from sembridge.experiments.recipe import DataSet, GridRecipe
 from sembridge.retrieval.data import RetrievalData
@@ -51,8 +52,12 @@ class Workbench:
 
     recipe: GridRecipe
     places: Places
+    contents: Contents = field(init=False)
     _loaded: dict[str, tuple[str, Any]] = field(default_factory=dict)
     _bridges: dict[str, "SentenceTransformer"] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.contents = Contents(self.recipe, self.places)
 
     def source_encoder(self, name: str) -> "SparseEncoder":
         return self._kept("source encoder", name, lambda: load_encoder(name, **self._options()))
