@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sembridge.errors import MissingExtraError, SembridgeError
+from sembridge.retrieval.evaluation import measure_run
 from sembridge.retrieval.sources import load_retrieval_data
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -289,8 +290,10 @@ def test_queries_own_documents_matter_only_where_there_are_any(make_task: Callab
     task.ignore_identical_ids = True
     assert len(read_task(task).queries) == 2
     own = Dataset.from_list([{"id": "d1", "text": "asks with a document"}])
-    with pytest.raises(SembridgeError, match="own document"):
-        read_task(loaded(task, queries=own, relevant_docs={"d1": {"d2": 1}}))
+    data = read_task(loaded(task, queries=own, relevant_docs={"d1": {"d2": 1}}))
+    assert data.own_documents == {"d1"}
+    run = {"d1": {"d1": 9.0, "d2": 1.0}}
+    assert measure_run(run, data, ["nDCG@10", "RR@10"]) == {"nDCG@10": {"d1": 1.0}, "RR@10": {"d1": 1.0}}
 
 
 @pytest.mark.parametrize("graded", [False, True], ids=("binary", "graded"))

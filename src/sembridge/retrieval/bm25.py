@@ -15,7 +15,7 @@ from sembridge.retrieval.data import RetrievalData
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 from sembridge.encoders.words import has_no_spaces, words
-from sembridge.retrieval.runs import Run, exact_search
+from sembridge.retrieval.runs import Run, search_collection
 
 BM25_METHOD = "lucene"
 BM25_K1 = 1.5
@@ -73,7 +73,7 @@ class Bm25Index:
         """The run of `query_vectors`, those of the data's queries; the documents are those of its corpus."""
         if not self.term_ids:
             return {query_id: {} for query_id in data.queries}
-        return exact_search(query_vectors, self.documents, list(data.queries), list(data.corpus), top_k=top_k)
+        return search_collection(query_vectors, self.documents, data, top_k=top_k)
 
 
 def _bm25_vectors(document_term_ids: list[list[int]], n_terms: int) -> csr_array:

@@ -1,11 +1,15 @@
 """Retrieval data: a corpus, queries and judgments."""
 
+import logging
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.beir import Qrels
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class RetrievalData:
         queries: query id -> query text; every one of them is judged in `qrels`.
         qrels: query id -> document id -> relevance (0 or less: not relevant).
         split: that of the qrels, or None where it is not known.
+        same_ids_are_own: a query with the id of a document is that document, whatever their texts.
     """
 
     name: str
@@ -27,6 +32,7 @@ class RetrievalData:
     queries: dict[str, str]
     qrels: Qrels
     split: str | None = None
+    same_ids_are_own: bool = False
 
     def __post_init__(self) -> None:
         if not self.corpus or not self.queries:
@@ -49,6 +55,30 @@ class RetrievalData:
             raise SembridgeError(
                 f"Retrieval data {self.name!r} has no relevant document: expected a qrel with a score above 0."
             )
+
+    @cached_property
+    def own_documents(self) -> frozenset[str]:
+        """Ids of queries that are documents of the corpus too, which are no answers to themselves (ArguAna).
+
+        BEIR's evaluator and mteb's tasks of that kind drop every result with the query's own id. Here the text decides
+        as well, so that queries and documents that are both called 1, 2, 3 stay apart: the document holds the query's
+        text, and no judgment calls it relevant.
+        """
+        shared = self.queries.keys() & self.corpus.keys()
+        return frozenset(
+            query
+            for query in shared
+            if self.qrels[query].get(query, 0) <= 0
+            and (self.same_ids_are_own or _plain(self.queries[query]) in _plain(self.corpus[query]))
+        )
+
+    def warn_of_own_documents(self) -> None:
+        """Says so where queries are documents of the corpus."""
+        if own := self.own_documents:
+            logger.warning(
+                "%s: %d of %d queries are documents of the corpus too; a query's own document is left out of its "
+                "results, as BEIR and mteb do.", self.name, len(own), len(self.queries),
+            )  # fmt: skip
 
     def sample(self, n_queries: int | None = None, n_documents: int | None = None, *, seed: int = 0) -> "RetrievalData":
         """A smaller collection for quick runs: random queries, their relevant documents, random other documents.
@@ -79,6 +109,7 @@ class RetrievalData:
                 if query in query_ids
             },
             split=self.split,
+            same_ids_are_own=self.same_ids_are_own,
         )
 
     def _with_fillers(self, gold: set[str], n_documents: int | None, generator: np.random.Generator) -> set[str]:
@@ -89,6 +120,10 @@ class RetrievalData:
             )
         n_fillers = None if n_documents is None else n_documents - len(gold)
         return gold | _random_subset(sorted(self.corpus.keys() - gold), n_fillers, generator)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def _random_subset(ids: list[str], size: int | None, generator: np.random.Generator) -> set[str]:

@@ -26,7 +26,7 @@ from sembridge.retrieval.bm25 import BM25_B, BM25_K1, BM25_METHOD, bm25_index
 from sembridge.retrieval.columns import EvaluationRow
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.health import HealthReport, health
-from sembridge.retrieval.runs import Run, exact_search, ranked
+from sembridge.retrieval.runs import Run, ranked, search_collection, without_own_documents
 from sembridge.retrieval.vector_cache import CorpusCache, EncodedTexts, timed
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def evaluate_vectors(
 ) -> Evaluation:
     """The evaluation of vectors encoded before, rows in the order of `data.queries` and `data.corpus`."""
     parse_measures(measures, top_k)
-    run = exact_search(query_vectors, document_vectors, list(data.queries), list(data.corpus), top_k=top_k)
+    run = search_collection(query_vectors, document_vectors, data, top_k=top_k)
     return replace(
         evaluate_run(run, data, measures=measures, system="sparse encoder", settings={"top_k": top_k}),
         bytes_per_document=_bytes_per_document(document_vectors),
@@ -194,7 +194,9 @@ def evaluate_run(
     settings: Settings | None = None,
 ) -> Evaluation:
     """The evaluation of any run (a fusion, a search engine's answer), without figures about vectors."""
+    run = without_own_documents(run, data)
     per_query = measure_run(run, data, measures)
+    own = {"own_documents_left_out": len(data.own_documents)} if data.own_documents else {}
     return Evaluation(
         data=data.name,
         language=data.language,
@@ -203,13 +205,15 @@ def evaluate_run(
         n_documents=len(data.corpus),
         measures={measure: math.fsum(values.values()) / len(values) for measure, values in per_query.items()},
         per_query=per_query,
-        settings={**(settings or {}), **{package: version(package) for package in ("sembridge", "ir-measures")}},
+        settings={**(settings or {}), **own, **{package: version(package) for package in ("sembridge", "ir-measures")}},
         run=run,
     )
 
 
 def measure_run(run: Run, data: RetrievalData, measures: Sequence[str]) -> dict[str, dict[str, float]]:
     """Measure -> query id -> value, for every query of the data; a query without results has value 0.
+
+    A query's own document is left out (`RetrievalData.own_documents`), and a grade below 0 counts as 0.
 
     Ties follow this package's order for every measure. ir-measures alone does not have one: its nDCG (trec_eval) puts
     the higher document id first, its RR@k (MS MARCO) the lower, so scores are replaced by ranks before they go there.
@@ -220,6 +224,7 @@ def measure_run(run: Run, data: RetrievalData, measures: Sequence[str]) -> dict[
     import ir_measures
 
     parsed = parse_measures(measures, None)
+    run = without_own_documents(run, data)
     as_ranks = {query_id: _scores_by_rank(scores) for query_id, scores in run.items() if query_id in data.queries}
     per_query = {str(measure): dict.fromkeys(data.queries, 0.0) for measure in parsed}
     for metric in ir_measures.iter_calc(parsed, data.qrels, as_ranks):

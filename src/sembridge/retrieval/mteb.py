@@ -68,7 +68,7 @@ def read_task(
     full_name = f"{PREFIX}{metadata.name}" + (f":{subset}" if subset != "default" else "")
     corpus = _texts(parts["corpus"], "title", full_name)
     queries = _texts(parts["queries"], "instruction", full_name)
-    _check_own_documents(task, queries, corpus)
+    _check_own_documents(task)
     qrels = _known_judgments(parts["relevant_docs"], queries, corpus, full_name)
     return RetrievalData(
         name=f"{full_name} ({split}, revision {metadata.revision[:7]})",
@@ -77,6 +77,7 @@ def read_task(
         queries={query_id: text for query_id, text in queries.items() if query_id in qrels},
         qrels=qrels,
         split=split,
+        same_ids_are_own=bool(task.ignore_identical_ids),
     )
 
 
@@ -179,12 +180,12 @@ def _joined(text: object, other: object, companion: str, where: str) -> str:
     return f"{text or ''}" if other is None else f"{text or ''} {other}"
 
 
-def _check_own_documents(task: "AbsTaskRetrieval", queries: Mapping[str, str], corpus: Mapping[str, str]) -> None:
-    """Some tasks ask with a document of the corpus and leave it out of the answer, which a run here would hold."""
-    if task.skip_first_result or (task.ignore_identical_ids and queries.keys() & corpus.keys()):
+def _check_own_documents(task: "AbsTaskRetrieval") -> None:
+    """Some tasks leave the first result out, whatever it is, where they mean a query's own document."""
+    if task.skip_first_result:
         raise SembridgeError(
-            f"mteb task {task.metadata.name} leaves every query's own document out of its answer, which is not done"
-            " here; evaluate it with mteb."
+            f"mteb task {task.metadata.name} leaves every query's own document out of its answer by dropping the first "
+            "result, which is not done here; evaluate it with mteb."
         )
 
 

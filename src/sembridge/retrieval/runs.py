@@ -24,7 +24,7 @@ from sembridge.errors import SembridgeError
 from sembridge.files.atomic import write_file
 
 if TYPE_CHECKING:
-    pass
+    from sembridge.retrieval.data import RetrievalData
 
 Run = dict[str, dict[str, float]]
 """Query id -> document id -> score, every query's documents from best to worst."""
@@ -94,6 +94,33 @@ def dense_search(
             best, best_scores = _best(columns, scores[row], top_k)
             run[query_id] = dict(zip((ids_by_column[column] for column in best), best_scores, strict=True))
     return run
+
+
+def search_collection(
+    query_vectors: csr_array, document_vectors: csr_array, data: "RetrievalData", *, top_k: int = 1000
+) -> Run:
+    """`exact_search` of all queries of the data, rows in its order, without queries' own documents.
+
+    Raises:
+        SembridgeError: as `exact_search`.
+    """
+    deeper = top_k + (1 if data.own_documents else 0)
+    run = exact_search(query_vectors, document_vectors, list(data.queries), list(data.corpus), top_k=deeper)
+    return without_own_documents(run, data, top_k=top_k)
+
+
+def without_own_documents(run: Run, data: "RetrievalData", *, top_k: int | None = None) -> Run:
+    """The run, cut to `top_k`, without the documents that queries are themselves (`RetrievalData.own_documents`)."""
+    own = data.own_documents
+    if not own:
+        return run
+    kept = {
+        query: {doc: s for doc, s in scores.items() if doc != query or query not in own}
+        for query, scores in run.items()
+    }
+    if top_k is None:
+        return kept
+    return {query: {doc: scores[doc] for doc in ranked(scores)[:top_k]} for query, scores in kept.items()}
 
 
 def _check_search(

@@ -21,9 +21,13 @@ def load_retrieval_data(name: str | Path, *, split: str | None = None, language:
     if str(name).startswith("mteb:"):
         from sembridge.retrieval.mteb import read_mteb
 
-        return read_mteb(str(name), split=split, language=language)
+        data = read_mteb(str(name), split=split, language=language)
+        data.warn_of_own_documents()
+        return data
     try:
-        return _read_folder(name, split or "test", language)
+        data = _read_folder(name, split or "test", language)
+        data.warn_of_own_documents()
+        return data
     except OSError as error:
         raise SembridgeError(
             f"{error.filename or name} cannot be read ({error.strerror or error}); check its permissions and its disk."

@@ -69,6 +69,10 @@ class Counts:
     postings: int = 0
     without_postings: int = 0
 
+    @property
+    def with_postings(self) -> int:
+        return self.texts - self.without_postings
+
     def add(self, vectors: csr_array) -> None:
         self.texts += vectors.shape[0]
         self.postings += int(vectors.nnz)
@@ -192,6 +196,14 @@ def quantized(block: VectorBlock, scale: float) -> VectorBlock:
     integers = csr_array((weights.astype(np.int64), vectors.indices.copy(), vectors.indptr.copy()), shape=vectors.shape)
     integers.eliminate_zeros()
     return replace(block, vectors=integers)
+
+
+def with_weights(block: VectorBlock) -> VectorBlock:
+    """The block without rows that have no weight."""
+    kept: list[int] = np.flatnonzero(np.diff(block.vectors.indptr)).tolist()
+    if len(kept) == len(block.ids):
+        return block
+    return VectorBlock([block.ids[row] for row in kept], [block.texts[row] for row in kept], block.vectors[kept])
 
 
 def check_scale(scale: float) -> None:

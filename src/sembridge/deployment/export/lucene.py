@@ -19,6 +19,7 @@ from sembridge.deployment.export.collection import (
     quantized,
     refuse_white_space,
     rows,
+    with_weights,
 )
 from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.deployment.export.settings import DEFAULT_SCALE
@@ -34,7 +35,8 @@ def export_lucene(
     """The manifest of `corpus/*.jsonl` and, where there are queries, `queries.tsv` in `out`.
 
     A document is a line {"id", "contents", "vector": {token: integer}}, a query the id, a tab, and every token as often
-    as its integer weight. A document without postings is written; Anserini counts it as empty and leaves it out.
+    as its integer weight. A document without postings is written; Anserini counts it as empty and leaves it out. A
+    query without weights is left out and counted: Anserini's reader ends at a line without a second field.
 
     Raises:
         SembridgeError: a scale that is not above 0, no documents, an id with white space, a weight below 0 or too
@@ -58,7 +60,8 @@ def export_lucene(
             "n_documents": documents.texts,
             "n_postings": documents.postings,
             "n_documents_without_postings": documents.without_postings,
-            "n_queries": queries.texts,
+            "n_queries": queries.with_postings,
+            "n_queries_without_postings": queries.without_postings,
         }
 
     return write_export(out, fill, _readme, overwrite=overwrite)
@@ -92,10 +95,10 @@ def _write_queries(path: Path, blocks: Iterable[VectorBlock], keys: Sequence[str
             refuse_white_space(block.ids)
             integers = quantized(block, scale)
             counts.add(integers.vectors)
-            for (text_id, _), vector in rows(integers, keys):
+            for (text_id, _), vector in rows(with_weights(integers), keys):
                 tokens = chain.from_iterable(repeat(token, int(weight)) for token, weight in vector.items())
                 file.write(f"{text_id}\t{' '.join(tokens)}\n")
-    if not counts.texts:
+    if not counts.with_postings:
         path.unlink()
     return counts
 

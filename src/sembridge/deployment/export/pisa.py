@@ -21,6 +21,7 @@ from sembridge.deployment.export.collection import (
     quantized,
     refuse_white_space,
     rows,
+    with_weights,
 )
 from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.deployment.export.settings import DEFAULT_SCALE
@@ -35,7 +36,8 @@ def export_pisa(
 ) -> ExportManifest:
     """The manifest of the PISA index `index/` and, where there are queries, `queries.jsonl` in `out`.
 
-    A query is {"qid", "query_toks": {token: integer}}, as pyterrier_pisa takes them.
+    A query is {"qid", "query_toks": {token: integer}}, as pyterrier_pisa takes them; one without weights is left out
+    and counted.
 
     Raises:
         MissingExtraError: pyterrier_pisa is not installed.
@@ -49,7 +51,7 @@ def export_pisa(
     def fill(folder: Path) -> ExportManifest:
         counts = Counts()
         _write_index(folder / "index", _documents(checked(collection.documents), keys, scale, counts))
-        n_queries = _write_queries(folder / "queries.jsonl", checked(collection.queries), keys, scale)
+        queries = _write_queries(folder / "queries.jsonl", checked(collection.queries), keys, scale)
         return {
             "format": "pisa",
             "encoder": collection.encoder,
@@ -59,7 +61,8 @@ def export_pisa(
             "n_documents": counts.texts,
             "n_postings": counts.postings,
             "n_documents_without_postings": counts.without_postings,
-            "n_queries": n_queries,
+            "n_queries": queries.with_postings,
+            "n_queries_without_postings": queries.without_postings,
         }
 
     return write_export(out, fill, _readme, overwrite=overwrite)
@@ -92,16 +95,17 @@ def _write_index(folder: Path, documents: Iterator[dict[str, object]]) -> None:
         index.toks_indexer("toks", scale=1.0).index(documents)  # weights are integers before they come here
 
 
-def _write_queries(path: Path, blocks: Iterable[VectorBlock], keys: Sequence[str], scale: float) -> int:
-    n_queries = 0
+def _write_queries(path: Path, blocks: Iterable[VectorBlock], keys: Sequence[str], scale: float) -> Counts:
+    counts = Counts()
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for block in blocks:
-            n_queries += len(block.ids)
-            for (text_id, _), vector in rows(quantized(block, scale), keys):
+            integers = quantized(block, scale)
+            counts.add(integers.vectors)
+            for (text_id, _), vector in rows(with_weights(integers), keys):
                 file.write(json.dumps({"qid": text_id, "query_toks": vector}, ensure_ascii=False) + "\n")
-    if not n_queries:
+    if not counts.with_postings:
         path.unlink()
-    return n_queries
+    return counts
 
 
 @contextlib.contextmanager

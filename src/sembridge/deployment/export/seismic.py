@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sembridge.deployment.export.collection import Counts, VectorBlock, VectorCollection, checked, rows
+from sembridge.deployment.export.collection import Counts, VectorBlock, VectorCollection, checked, rows, with_weights
 from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.deployment.export.token_keys import token_keys
 from sembridge.errors import SembridgeError
@@ -19,7 +19,8 @@ def export_seismic(collection: VectorCollection, out: Path, *, overwrite: bool =
     """The manifest of `documents.jsonl` and, where there are queries, `queries.jsonl` in `out`.
 
     A line is {"id", "content", "vector": {token: weight}}; weights read back as the same float32, Seismic keeps them in
-    16 bits. `index_class` in the manifest is SeismicIndexLV where the vocabulary has more than 65,536 tokens.
+    16 bits. A query without weights, which finds nothing, is left out and counted. `index_class` in the manifest is
+    SeismicIndexLV where the vocabulary has more than 65,536 tokens.
 
     Raises:
         SembridgeError: no documents, a weight below 0, or a place that cannot be written.
@@ -28,7 +29,7 @@ def export_seismic(collection: VectorCollection, out: Path, *, overwrite: bool =
 
     def fill(folder: Path) -> ExportManifest:
         documents = _write(folder / "documents.jsonl", checked(collection.documents), keys)
-        queries = _write(folder / "queries.jsonl", checked(collection.queries), keys)
+        queries = _write(folder / "queries.jsonl", checked(collection.queries), keys, empty=False)
         if not documents.texts:
             raise SembridgeError("The corpus has no document; nothing to export.")
         return {
@@ -40,20 +41,22 @@ def export_seismic(collection: VectorCollection, out: Path, *, overwrite: bool =
             "n_documents": documents.texts,
             "n_postings": documents.postings,
             "n_documents_without_postings": documents.without_postings,
-            "n_queries": queries.texts,
+            "n_queries": queries.with_postings,
+            "n_queries_without_postings": queries.without_postings,
         }
 
     return write_export(out, fill, _readme, overwrite=overwrite)
 
 
-def _write(path: Path, blocks: Iterable[VectorBlock], keys: Sequence[str]) -> Counts:
+def _write(path: Path, blocks: Iterable[VectorBlock], keys: Sequence[str], *, empty: bool = True) -> Counts:
+    """Writes all rows, or those with weights; counts both."""
     counts = Counts()
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for block in blocks:
             counts.add(block.vectors)
-            for (text_id, text), vector in rows(block, keys):
+            for (text_id, text), vector in rows(block if empty else with_weights(block), keys):
                 file.write(json.dumps({"id": text_id, "content": text, "vector": vector}, ensure_ascii=False) + "\n")
-    if not counts.texts:
+    if not counts.texts or not (empty or counts.with_postings):
         path.unlink()
     return counts
 
