@@ -5,6 +5,7 @@ rich is imported at the first line that is printed: `--help` and `--version` nee
 
 import functools
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,7 +35,9 @@ TEXT_COLUMNS = ("made of", "English tokens it is made of", "text")
 
 
 def print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
+    """Prints JSON; on a terminal that is not UTF-8 with escapes, so that nothing is lost."""
+    is_utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "").startswith("utf")
+    print(json.dumps(value, ensure_ascii=not is_utf8, indent=1, allow_nan=False))
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:

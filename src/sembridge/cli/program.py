@@ -4,6 +4,8 @@
 Heavy packages are imported inside the verbs: `sembridge --help` must not wait for them.
 """
 
+import codecs
+import io
 import logging
 import os
 import signal
@@ -15,7 +17,7 @@ import typer
 
 from sembridge.cli.help import Verbs
 from sembridge.errors import SembridgeError
-from sembridge.files.atomic import write_failure
+from sembridge.files.atomic import machine_failure
 
 app = typer.Typer(
     name="sembridge",
@@ -34,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The `sembridge` program."""
     _set_up()
     try:
-        code = app(arguments, standalone_mode=False)  # None, or the code of an early exit as after --help
+        code = app(
+            _as_utf8(sys.argv[1:]) if arguments is None else arguments, standalone_mode=False
+        )  # None, or the code of an early exit as after --help
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:
@@ -55,15 +59,34 @@ def _report(error: Exception) -> int:
         else:
             error.show()
         return 2
-    message = str(error) if isinstance(error, SembridgeError) else write_failure(error)
+    message = str(error) if isinstance(error, SembridgeError) else machine_failure(error)
     if message is None:
         raise error
     print(f"sembridge: {message}", file=sys.stderr)
     return 1
 
 
+def _as_utf8(arguments: Sequence[str]) -> list[str]:
+    """The arguments, read as UTF-8 where a locale without letters kept their bytes apart (surrogateescape)."""
+    return [os.fsencode(text).decode("utf-8", "replace") for text in arguments]
+
+
+def _print_any_text() -> None:
+    """Texts of every language can be printed, whatever the terminal: decided before the work, not at its end.
+
+    ASCII that nobody asked for becomes UTF-8, as in Python's own C.UTF-8 coercion (PEP 538); of an encoding that was
+    asked for, and of half surrogate pairs, what cannot be printed becomes a question mark.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+            given = "PYTHONIOENCODING" in os.environ
+            stream.reconfigure(encoding="utf-8" if is_ascii and not given else None, errors="replace")
+
+
 def _set_up() -> None:
-    """One voice on stderr, and a terminated run cleans up like an interrupted one."""
+    """One voice on stderr, any text on stdout, and a terminated run cleans up like an interrupted one."""
+    _print_any_text()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

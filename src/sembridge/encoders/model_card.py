@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from sembridge.errors import SembridgeError, reason_of
 
 NON_COMMERCIAL = ("nc", "noncommercial", "non-commercial")
 
@@ -102,6 +105,23 @@ def with_training(
 Settings in `train_recipe.yaml`, the curve of losses and dev measures in `curve.jsonl`.
 """
     return with_scores(_without_scores(trained), scores)
+
+
+def read_card(path: Path) -> str:
+    """The text of a card whose front matter can be read.
+
+    Raises:
+        SembridgeError: it is no UTF-8, no valid YAML, or the file cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        _parsed(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SembridgeError(
+            f"The model card {path} cannot be read ({reason_of(error)[:120]}); mend the YAML between its first two "
+            "lines of three dashes, or move the card away."
+        ) from None
+    return text
 
 
 def with_scores(card: str, scores: Sequence[Score], verdicts: Mapping[str, str] | None = None) -> str:

@@ -167,6 +167,15 @@ def acquired_lock(path: Path) -> "FileLock | None":
     return lock
 
 
+def machine_failure(error: BaseException) -> str | None:
+    """One line with the path of what the machine refused to read or write; None where the program is the reason."""
+    reason = write_failure(error)
+    if reason is None or not isinstance(error, OSError) or error.filename is None:
+        return reason
+    advice = "" if ";" in reason else "; check who may write there, or give another place"
+    return f"{error.filename}: {reason}{advice}."
+
+
 def write_failure(error: BaseException) -> str | None:
     """Why a write failed, when the machine and not the program is the reason."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -10,8 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sembridge.encoders.model_card import Score, with_training
+from sembridge.encoders.model_card import Score, read_card, with_training
 from sembridge.encoders.names import readme_path
+from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import ALIGNMENT_FILE
 from sembridge.retrieval.data import RetrievalData
 from sembridge.training.data import TrainingData
@@ -107,8 +108,16 @@ def _card(
         measure = training.recipe.dev_measure
         scores = [Score(dev.name, dev.split, measure, kept[measure])]
     told = {key: value for key, value in facts.items() if key in ("data", "pairs", "steps", "dev")}
-    card = path.read_text(encoding="utf-8") if path is not None else None
-    return with_training(card, told, kept, scores)
+    return with_training(_start_card(path), told, kept, scores)
+
+
+def _start_card(path: Path | None) -> str | None:
+    """The start's card, or None where there is none that can be read: a training is not lost for it."""
+    try:
+        return None if path is None else read_card(path)
+    except SembridgeError as error:
+        logger.warning("%s The card of the result begins anew.", error)
+        return None
 
 
 def _kept_row(training: Training, dev: RetrievalData | None) -> Mapping[str, float]:

@@ -22,7 +22,7 @@ from sembridge.deployment.search.pruning import prune
 from sembridge.deployment.shards import SHARDS_MANIFEST, read_shards, read_shards_manifest
 from sembridge.encoders.names import lasting_name
 from sembridge.encoders.vectors import encode_corpus
-from sembridge.errors import SembridgeError
+from sembridge.errors import SembridgeError, reason_of
 from sembridge.files.atomic import acquired_lock, check_output_folder
 from sembridge.language_transfer.pivot import Pivot
 from sembridge.retrieval.corpus import Document, corpus_file, stream_corpus
@@ -386,7 +386,13 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def acquired(folder: Path) -> "FileLock":
-    lock = acquired_lock(folder / _LOCK)
+    try:
+        lock = acquired_lock(folder / _LOCK)
+    except OSError as error:
+        raise SembridgeError(
+            f"Index {folder} cannot be written ({reason_of(error).lower()}), which the engine qdrant-edge does even to "
+            "search; copy the folder to a disk you can write to, or build it with --engine exact, which only reads."
+        ) from error
     if lock is None:
         raise SembridgeError(
             f"Index {folder} is open in another process, and one process at a time may own it; wait until it ends."
