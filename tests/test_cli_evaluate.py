@@ -21,7 +21,8 @@ from test_cli import strict_json
 from tiny import ENGLISH_WORDS, tiny_encoder, tiny_tokenizer
 from tiny_bridge import save_tiny_bridge
 
-from sembridge.encoders.loading import load_bridge
+from sembridge.encoders.fingerprint import weights_fingerprint
+from sembridge.encoders.loading import load_bridge, load_encoder
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.columns import KEPT_COLUMNS, EvaluationRow
 from sembridge.retrieval.evaluation import evaluate, evaluate_bm25
@@ -195,6 +196,51 @@ def test_a_source_encoder_out_of_reach_is_left_out_with_a_line(place: Path, tmp_
     assert "english" not in done.out
     assert english_encoder([str(place / "moved"), str(place / "second")]).name is None  # it has its own row
     assert english_encoder([str(place / "moved"), str(place / "second")]).why_not is None
+
+
+def transferred(place: Path, folder: Path, **facts: str) -> Path:
+    """A copy of `moved` whose report says these things of its source encoder."""
+    shutil.copytree(place / "moved", folder)
+    (folder / "report.json").write_text(json.dumps(facts))
+    return folder
+
+
+def test_the_untouched_encoder_is_found_from_any_directory_and_recognised(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report names `source`; from another directory the same name leads to another model."""
+    second, first = (load_encoder(place / name) for name in ("second", "first"))
+    made = weights_fingerprint(second)
+    shutil.copytree(place / "first", tmp_path / "source")  # another model of that name
+    monkeypatch.chdir(tmp_path)
+    facts = {"source_encoder": "source", "source_fingerprint": made}
+    known = transferred(place, tmp_path / "known", **facts, source_folder=str(place / "second"))
+    found = english_encoder([str(known)])
+    assert (found.name, found.folder) == ("source", str(place / "second"))
+    assert found.refusal(second) is None
+    wrong = english_encoder([str(transferred(place, tmp_path / "unknown", **facts))])
+    assert wrong.folder == "source"
+    assert "another model than the one that was transferred; give that one by --english" in (wrong.refusal(first) or "")
+    old = english_encoder([str(transferred(place, tmp_path / "old", source_encoder="source"))])
+    assert old.why_not == "report.json names source, which may be another folder here; give it by --english"
+    gone = transferred(place, tmp_path / "gone", source_encoder="elsewhere", source_folder=str(tmp_path / "elsewhere"))
+    assert "elsewhere is not on this machine" in (english_encoder([str(gone)]).why_not or "")
+
+
+def test_another_model_is_never_measured_as_the_untouched_one(place: Path, tmp_path: Path) -> None:
+    facts = {"source_encoder": str(place / "second"), "source_fingerprint": "0" * 32}
+    done = evaluated(place, transferred(place, tmp_path / "ko", **facts), "--data", place / "words" / "en", "--json")
+    assert "second holds another model than the one that was transferred" in done.err
+    assert "english" not in {system["system"] for system in json.loads(done.out)["data"][0]["systems"]}
+
+
+def test_a_card_that_cannot_be_written_is_refused_before_the_work(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "first", tmp_path / "first")
+    (tmp_path / "first" / "README.md").write_text("---\nlanguage: [ko\n---\n\n# Mine\n")
+    done = evaluated(place, tmp_path / "first", "--data", place / "words" / "en", "--card")
+    assert done.code == 1
+    assert "README.md cannot be read (" in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_table_names_the_data_and_says_everything(place: Path) -> None:

@@ -34,6 +34,7 @@ from transformers import PreTrainedTokenizerBase
 
 import sembridge.language_transfer.assembly as language_transfer
 from sembridge.encoders.anatomy import check_source_encoder, read_anatomy
+from sembridge.encoders.fingerprint import weights_fingerprint
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.assembly import transfer
@@ -475,6 +476,28 @@ def test_a_damaged_report_is_refused_in_one_line(tmp_path: Path, content: str | 
     with pytest.raises(SembridgeError, match=message) as refusal:
         read_report(tmp_path)
     assert "\n" not in str(refusal.value)
+
+
+def test_the_report_says_where_the_source_lay_and_how_to_recognise_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
+    encoder.save_pretrained(str(tmp_path / "source"), create_model_card=False)
+    Path("text.txt").write_text("학교", encoding="utf-8")
+    recipe = TransferRecipe.build({"method": "random", "target_text": "text.txt"})
+    target = tiny_tokenizer("wordpiece", language="target")
+    made = transfer(encoder, target, None, recipe=recipe, origin=Origin(source_encoder="source"))
+    assert (made.report.source_encoder, made.report.source_folder) == ("source", str(tmp_path / "source"))
+    again = SparseEncoder(str(tmp_path / "source"), device="cpu")
+    again.max_seq_length, again.prompts = 8, {"query": "q: "}  # settings, not the model
+    assert made.report.source_fingerprint == weights_fingerprint(again)
+    assert made.report.source_fingerprint != weights_fingerprint(made.encoder)
+    made.save(tmp_path / "out")
+    monkeypatch.chdir("/")
+    assert TransferRecipe.read(tmp_path / "out" / "recipe.yaml").target_text == tmp_path / "text.txt"
+    named = transfer(again, target, None, recipe=recipe, origin=Origin(source_encoder="naver/splade-v3"))
+    assert named.report.source_folder is None
 
 
 def test_a_stage_inside_a_stage_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,8 @@ def evaluate(
     data_sets = [load_retrieval_data(name, split=split).sample(queries, documents, seed=seed) for name in plan.data]
     if card and not any(Path(given).is_dir() for given in plan.encoders.values()):
         raise typer.BadParameter("no encoder is a folder, whose README.md could be written", param_hint="--card")
+    if card:
+        _check_cards(plan)
     run_files = evaluation_plan.run_files(run, list(plan.encoders), [d.name for d in data_sets])
     source = evaluation_plan.EnglishEncoder(None)
     if not no_references:
@@ -131,14 +133,17 @@ def evaluate(
         bridge=bridge is not None,
         references=not no_references,
     )  # refused before models are loaded
-    if source.why_not:
-        print(f"sembridge: no row of the untouched English encoder: {source.why_not}.", file=sys.stderr)
+    _say_why_not(source.why_not)
     from sembridge.encoders import loading  # torch comes last: what is wrong is said in a second
 
     load = partial(loading.load_encoder, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     load_bridge = partial(
         loading.load_bridge, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
     )
+    untouched = None if source.folder is None else load(source.folder)
+    if untouched is not None and (why_not := source.refusal(untouched)):
+        _say_why_not(why_not)
+        untouched = None
     reports = comparison.compare_systems(
         {name: load(given) for name, given in plan.encoders.items()},
         data_sets,
@@ -151,7 +156,7 @@ def evaluate(
             cache_folder=None if no_cache else cache or vector_cache.default_cache_folder(),
             progress=sys.stderr.isatty(),
         ),
-        english=None if source.folder is None else load(source.folder),
+        english=untouched,
         bridge=None if bridge is None else load_bridge(bridge),
         references=not no_references,
         baseline=baseline,
@@ -169,6 +174,22 @@ def evaluate(
                 _print_report(report, source, details=details)
             if len(reports) > 1:
                 _print_overview(reports)
+
+
+def _say_why_not(reason: str | None) -> None:
+    if reason:
+        print(f"sembridge: no row of the untouched English encoder: {reason}.", file=sys.stderr)
+
+
+def _check_cards(plan: "EvaluationPlan") -> None:
+    """Refuses cards that could not be written at the end of the work."""
+    from sembridge.encoders.model_card import read_card
+    from sembridge.files.atomic import check_output_file
+
+    for place in (Path(given) / "README.md" for given in plan.encoders.values() if Path(given).is_dir()):
+        check_output_file(place)
+        if place.is_file():
+            read_card(place)
 
 
 def _write_cards(plan: "EvaluationPlan", data_sets: "Sequence[RetrievalData]", reports: "Sequence[DataReport]") -> None:

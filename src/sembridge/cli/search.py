@@ -75,10 +75,9 @@ def search(
     """Searches an index with the encoder that it was made with, or in the language of one transferred from it."""
     question.check()
     from sembridge.deployment.search.index import SearchIndex
-    from sembridge.deployment.search.manifest import read_index_manifest
 
     queries = question.queries
-    name = places.encoder or read_index_manifest(folder).encoder.name
+    name = places.encoder or _index_encoder(folder)
     with SearchIndex.open(folder, url=places.url) as opened:
         loaded = loading.encoder(name)
         pivot = None if places.query_encoder is None else _pivot(places.query_encoder, loaded)
@@ -104,6 +103,18 @@ def _pivot(folder: Path, source: "SparseEncoder") -> "Pivot":
     from sembridge.language_transfer.pivot import Pivot
 
     return Pivot.load(folder, source)
+
+
+def _index_encoder(folder: Path) -> str:
+    """The encoder that the manifest names, or a refusal where it was a folder that is gone."""
+    from sembridge.deployment.search.manifest import read_index_manifest
+
+    name = read_index_manifest(folder).encoder.name
+    if Path(name).is_absolute() and not Path(name).is_dir():
+        raise SembridgeError(
+            f"The encoder of index {folder} is no longer at {name}; say where it is now by --encoder FOLDER."
+        )
+    return name
 
 
 def _as_dict(query: str, hits: "Sequence[Hit]", explain: "Explain | None") -> dict[str, Any]:

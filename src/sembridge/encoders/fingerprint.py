@@ -84,6 +84,23 @@ def sparse_encoder_fingerprint(encoder: "SparseEncoder") -> str | None:
     return _modules_fingerprint(encoder, settings)
 
 
+def weights_fingerprint(encoder: "SparseEncoder") -> str:
+    """Of weights and tokenizer alone: the same for the same model wherever it lies and whatever versions read it.
+
+    Prompts, lengths and the number of active dims kept are settings, which may be changed on purpose; a vector cache
+    takes `sparse_encoder_fingerprint`.
+    """
+    import torch
+
+    hasher = _Hasher()
+    for name, value in sorted(encoder.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            hasher.add_tensor(name, value)
+    tokenizer = encoder.tokenizer
+    hasher.add_json(sorted(tokenizer.get_vocab().items()) if hasattr(tokenizer, "get_vocab") else None)
+    return hasher.result()
+
+
 def texts_fingerprint(texts: Iterable[str]) -> str:
     """Of texts in their order."""
     hasher = _Hasher()

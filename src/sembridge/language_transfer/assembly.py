@@ -15,6 +15,8 @@ import numpy as np
 import torch
 
 from sembridge.encoders.anatomy import Anatomy
+from sembridge.encoders.fingerprint import weights_fingerprint
+from sembridge.encoders.names import lasting_name
 from sembridge.encoders.scripts import token_script
 from sembridge.encoders.tokenizer_habits import warn_of_habits
 from sembridge.encoders.transplant import transplant
@@ -201,6 +203,8 @@ def _report(
     support = Counter(rows.weights.support_sizes().numpy()[combined].tolist())
     return TransferReport(
         source_encoder=origin.source_encoder,
+        source_folder=place if (place := lasting_name(origin.source_encoder)) != origin.source_encoder else None,
+        source_fingerprint=weights_fingerprint(encoder.encoder),
         target_tokenizer=origin.target_tokenizer,
         bridge=None if bridge is None else {**bridge, "name": origin.bridge or bridge["name"]},
         language=origin.language,

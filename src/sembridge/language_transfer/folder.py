@@ -64,6 +64,8 @@ class TransferReport:
         mean_norms: of the input embedding: all source rows, and target rows by kind.
         seconds: by stage.
         tuned_on: the data that the settings were chosen on; None where they were given.
+        source_folder: absolute path of a source encoder that was a folder; None where its name means the same anywhere.
+        source_fingerprint: `weights_fingerprint` of the source encoder, by which it is recognised.
     """
 
     __pydantic_config__ = ConfigDict(allow_inf_nan=False)
@@ -87,6 +89,8 @@ class TransferReport:
     recipe: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     tuned_on: str | None = None
+    source_folder: str | None = None
+    source_fingerprint: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -128,7 +132,7 @@ class LanguageTransfer:
             if content is not None:
                 text = json.dumps(content, indent=1, ensure_ascii=False)
                 (folder / name).write_text(text + "\n", encoding="utf-8")
-        self.recipe.write(folder / RECIPE_FILE)
+        self.recipe.with_lasting_paths().write(folder / RECIPE_FILE)
         write_model_card(folder, _card(self.report, self.recipe, self.origin))
 
 

@@ -187,6 +187,11 @@ class TransferRecipe(Recipe):
             raise SembridgeError(f"{name}: {path} {problem}; expected {_CONTENTS[name]}.")
         return path
 
+    def with_lasting_paths(self) -> "TransferRecipe":
+        """The same with absolute paths, for a file that is read from any directory."""
+        paths = {name: value for name in _CONTENTS if isinstance(value := getattr(self, name, None), Path)}
+        return self.model_copy(update={name: path.expanduser().absolute() for name, path in paths.items()})
+
 
 def _preset_settings(preset: object) -> dict[str, Any]:
     return PRESETS.get(preset, {}) if isinstance(preset, str) else {}

@@ -5,11 +5,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sembridge.encoders.names import mini_folder, resolve
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import check_output_file
 from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K, depth, is_measure
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
 
 REPORT_FILE = "report.json"
 
@@ -33,11 +37,24 @@ class EvaluationPlan:
 
 @dataclass(frozen=True)
 class EnglishEncoder:
-    """The untouched source encoder to evaluate beside a transferred one; without a name, `why_not` says the reason."""
+    """The untouched source encoder to evaluate beside a transferred one; without a name, `why_not` says the reason.
+
+    Attributes:
+        fingerprint: the `weights_fingerprint` it must have; None where nobody said.
+    """
 
     name: str | None
     folder: str | Path | None = None
     why_not: str | None = None
+    fingerprint: str | None = None
+
+    def refusal(self, loaded: "SparseEncoder") -> str | None:
+        """Why what was loaded from the folder is not the source encoder; None where it is."""
+        from sembridge.encoders.fingerprint import weights_fingerprint
+
+        if self.fingerprint is None or weights_fingerprint(loaded) == self.fingerprint:
+            return None
+        return f"{self.folder} holds another model than the one that was transferred; give that one by --english"
 
 
 def plan_evaluation(
@@ -65,19 +82,28 @@ def plan_evaluation(
 def english_encoder(encoders: Sequence[str], *, asked_for: str | None = None) -> EnglishEncoder:
     """The untouched encoder: the one asked for, else the source of the first transferred encoder, if it lies here.
 
-    `report.json` beside a transferred encoder names its source. Nothing is downloaded for a row nobody asked for.
+    `report.json` beside a transferred encoder names its source and says how to recognise it: what is loaded is to be
+    checked by `EnglishEncoder.refusal`. Nothing is downloaded for a row nobody asked for.
     """
     if asked_for is not None:
         return EnglishEncoder(asked_for, asked_for)
     source = next(filter(None, (_source_of(resolve(name)) for name in encoders)), None)
     if source is None:
         return EnglishEncoder(None, why_not="no report.json beside an encoder names the source encoder")
-    if source in encoders:
+    given = {str(Path(name).resolve()) if Path(name).is_dir() else name for name in encoders}
+    if source.name in encoders or source.folder in given:
         return EnglishEncoder(None)  # it has a row already
-    folder = _local_folder(source)
+    if source.folder is not None and Path(source.folder).is_dir():
+        return EnglishEncoder(source.name, source.folder, fingerprint=source.fingerprint)
+    folder = _local_folder(source.name)
     if folder is None:
-        return EnglishEncoder(None, why_not=f"the source encoder {source} is not on this machine")
-    return EnglishEncoder(source, folder)
+        return EnglishEncoder(None, why_not=f"the source encoder {source.folder or source.name} is not on this machine")
+    if folder == source.name and source.fingerprint is None and not _means_the_same_anywhere(source.name):
+        return EnglishEncoder(
+            None,
+            why_not=f"report.json names {source.name}, which may be another folder here; give it by --english",
+        )
+    return EnglishEncoder(source.name, folder, fingerprint=source.fingerprint)
 
 
 def run_files(path: Path | None, encoders: Sequence[str], data: Sequence[str]) -> dict[str, dict[str, Path]]:
@@ -150,13 +176,30 @@ def _refuse_repetition(what: str, names: Sequence[str]) -> None:
             raise SembridgeError(f"{what} {name} was given twice; give it once.")
 
 
-def _source_of(folder: Path) -> str | None:
+@dataclass(frozen=True)
+class _Source:
+    """What a transfer's report says of the source encoder: its name, its folder then, and its fingerprint."""
+
+    name: str
+    folder: str | None
+    fingerprint: str | None
+
+
+def _source_of(folder: Path) -> _Source | None:
     try:
         report: object = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    source = report.get("source_encoder") if isinstance(report, Mapping) else None
-    return source if isinstance(source, str) and source else None
+    if not isinstance(report, Mapping):
+        return None
+    name, place, fingerprint = (report.get(key) for key in ("source_encoder", "source_folder", "source_fingerprint"))
+    if not isinstance(name, str) or not name:
+        return None
+    return _Source(name, *(text if isinstance(text, str) and text else None for text in (place, fingerprint)))
+
+
+def _means_the_same_anywhere(name: str) -> bool:
+    return name.startswith("mini/") or Path(name).expanduser().is_absolute()
 
 
 def _local_folder(name: str) -> str | Path | None:

@@ -1,5 +1,6 @@
 """What a transfer folder shows: coverage, its alignment, example texts, and a measurement where there is no other."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from sembridge.language_transfer.alignment import Alignment, SourcePart
     from sembridge.language_transfer.explanation import Dimension, Explainer
     from sembridge.retrieval.comparison import DataReport
+
+logger = logging.getLogger(__name__)
 
 N_EXAMPLES = 3
 N_DIMENSIONS = 14  # of a text
@@ -229,7 +232,13 @@ def load_english(transfer: TransferFolder) -> "SparseEncoder | None":
     from sembridge.retrieval.evaluation_plan import english_encoder
 
     found = english_encoder([str(transfer.path)])
-    return None if found.folder is None else load_encoder(found.folder)
+    if found.folder is None:
+        return None
+    encoder = load_encoder(found.folder)
+    if (why_not := found.refusal(encoder)) is not None:
+        logger.warning("No row of the English encoder of %s: %s.", transfer.name, why_not)
+        return None
+    return encoder
 
 
 def as_results(measured: Sequence[Measured]) -> Results:
