@@ -24,6 +24,7 @@ from project import ROOT, markdown_files
 
 import sembridge
 from sembridge import Explainer, evaluate, load_encoder, load_retrieval_data, load_tokenizer
+from sembridge.cli.options import DEFAULT_BRIDGE
 from sembridge.deployment.search.index import SearchIndex
 from sembridge.experiments.recipe import GridRecipe
 from sembridge.language_transfer.recipe import PRESETS
@@ -286,6 +287,12 @@ def test_the_method_page_lists_every_difference_between_the_presets() -> None:
 
     differences = {key: (shown(paper[key]), shown(default[key])) for key in paper if paper[key] != default[key]}
     assert preset_table() == differences
+
+
+def test_the_default_bridge_is_the_one_that_pages_name() -> None:
+    models, verb = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("models.md", "transfer.md"))
+    assert f"`{DEFAULT_BRIDGE}` (the default)" in models
+    assert f"`{DEFAULT_BRIDGE}` unless you say otherwise" in verb
 
 
 def test_the_reference_names_everything_public() -> None:
