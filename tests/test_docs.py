@@ -24,7 +24,7 @@ from project import ROOT, markdown_files
 
 import sembridge
 from sembridge import Explainer, evaluate, load_encoder, load_retrieval_data, load_tokenizer
-from sembridge.cli.options import DEFAULT_BRIDGE
+from sembridge.cli.transfer import DEFAULT_BRIDGE
 from sembridge.deployment.search.index import SearchIndex
 from sembridge.experiments.recipe import GridRecipe
 from sembridge.language_transfer.recipe import PRESETS
