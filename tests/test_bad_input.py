@@ -204,8 +204,8 @@ REFUSED: dict[str, Make] = {
     "inspect: the text is not UTF-8": lambda c: (
         "inspect", c.source, c.target, "--text", c.file("t.txt", "naïve".encode("latin-1"))
     ),
-    "inspect: a dictionary without tabs": lambda c: (
-        "inspect", c.source, c.target, "--bridge", c.bridge, "--dictionary", c.file("d.tsv", "school 학교\n")
+    "inspect: a dictionary of single words": lambda c: (
+        "inspect", c.source, c.target, "--bridge", c.bridge, "--dictionary", c.file("d.tsv", "school\n")
     ),
     # what a transfer has written
     "explain: no folder": lambda c: ("explain", "./nowhere", "학교"),

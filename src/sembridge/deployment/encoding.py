@@ -98,6 +98,7 @@ def encode_shards(
     """
     recipe, share, start = recipe or EncodeRecipe(), share or Share(), time.perf_counter()
     manifest = _manifest(encoder, name, corpus_file(corpus), recipe)
+    documents = _opened(stream_corpus(corpus))
     _begin(folder, manifest)
     with Journal.open(folder, share) as journal:
         if journal.is_complete(folder):
@@ -105,8 +106,13 @@ def encode_shards(
         records = _in_process(encoder, recipe, manifest, folder)
         if ray_workers is not None:
             records = _on_ray(encoder, recipe, manifest, folder, ray_workers)
-        n_encoded = _encode_missing(stream_corpus(corpus), recipe.shard_size, journal, records, on_progress)
+        n_encoded = _encode_missing(documents, recipe.shard_size, journal, records, on_progress)
         return _report(folder, share, journal, n_encoded, start)
+
+
+def _opened(documents: Iterator[Document]) -> Iterator[Document]:
+    """The same, begun: a corpus that cannot be read is refused before a folder is made for it."""
+    return itertools.chain([next(documents)], documents)
 
 
 def _manifest(encoder: "SparseEncoder", name: str, file: Path, recipe: EncodeRecipe) -> ShardsManifest:
