@@ -52,8 +52,11 @@ def encode(
     """Encodes a corpus of any size into Parquet shards, on one machine or many; a killed run goes on."""
     recipe = settings.recipe
     from sembridge.deployment.shards import Share
+    from sembridge.retrieval.corpus import corpus_file
 
     share = Share.parse(workers.shard)
+    loading.check(encoder)
+    corpus_file(corpus)
     from sembridge.deployment.encoding import encode_shards
 
     loaded = loading.encoder(encoder)

@@ -10,6 +10,8 @@ import typer
 from sembridge.cli.options import Device, Json, verb
 from sembridge.cli.printing import figure_text, print_json, print_table, sources_text
 from sembridge.cli.program import quiet_loading
+from sembridge.encoders.names import did_you_mean, folders_beside
+from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
     from sembridge.language_transfer.explanation import Dimension, SharedDimension, TokenExplanation
@@ -31,6 +33,11 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Shows the English tokens behind a token, a text's strongest dimensions, or a query's match with a document."""
+    if not folder.is_dir():
+        raise SembridgeError(
+            f"{folder} is no folder; expected one written by `sembridge transfer`."
+            f"{did_you_mean(str(folder), folders_beside(folder))}"
+        )
     from sembridge.language_transfer.explanation import Explainer
 
     quiet_loading()

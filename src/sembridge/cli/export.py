@@ -80,6 +80,7 @@ def onnx(
 ) -> None:
     """The document side as an ONNX graph with its tokenizer, checked against torch."""
     output.check()
+    loading.check(encoder)
     from sembridge.deployment.export.onnx_model import check_onnx, export_onnx
 
     check_onnx()
@@ -99,6 +100,7 @@ def lucene(
 ) -> None:
     """Impact vectors for Lucene: Anserini's JsonVectorCollection and topics."""
     output.check()
+    loading.check(texts.encoder)
     from sembridge.deployment.export.lucene import export_lucene
 
     collection = texts.collection(loading, quiet=as_json)
@@ -117,6 +119,7 @@ def pisa(
 ) -> None:
     """An index of quantised weights for PISA."""
     output.check()
+    loading.check(texts.encoder)
     from sembridge.deployment.export.pisa import check_pisa, export_pisa
 
     check_pisa()
@@ -134,6 +137,7 @@ def pisa(
 def seismic(texts: Texts, output: Output, loading: Loading, as_json: Json = False) -> None:
     """JSON lines of weights for Seismic."""
     output.check()
+    loading.check(texts.encoder)
     from sembridge.deployment.export.seismic import export_seismic
 
     collection = texts.collection(loading, quiet=as_json)
@@ -162,6 +166,7 @@ def idf(
 ) -> None:
     """idf.json, the query weights of an inference-free model (OpenSearch, Sentence Transformers)."""
     output.check()
+    loading.check(encoder)
     from sembridge.deployment.export.idf import export_idf
     from sembridge.retrieval.corpus import stream_corpus
 

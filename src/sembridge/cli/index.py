@@ -99,6 +99,7 @@ def index(
         _delete(out, change.delete, settings.said.get("url"), as_json=as_json)
         return
     encoder, corpus = str(documents.encoder), str(documents.corpus)
+    loading.check(encoder)
     from sembridge.deployment.search.indexing import index_corpus, resolve_recipe
 
     recipe = settings.recipe if change.overwrite else resolve_recipe(out, settings.said)

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -17,6 +17,7 @@ import typer
 
 from sembridge.cli.help import Verb
 from sembridge.cli.program import app, quiet_loading
+from sembridge.encoders.names import check_name
 from sembridge.encoders.settings import EncodeWith
 from sembridge.files.atomic import check_output_folder
 from sembridge.files.recipe import RUNNING, Recipe, read_yaml
@@ -71,6 +72,13 @@ class Loading:
     device: Device = "cpu"
     trust_remote_code: RemoteCode = False
     allow_pickle: AllowPickle = False
+
+    def check(self, *models: str, tokenizers: Sequence[str] = ()) -> None:
+        """Refuses names that stand for nothing, before torch is imported: a misspelt folder costs no ten seconds."""
+        for name in models:
+            check_name(name, trust_remote_code=self.trust_remote_code, allow_pickle=self.allow_pickle)
+        for name in tokenizers:
+            check_name(name, trust_remote_code=self.trust_remote_code, weights=False)
 
     def encoder(self, name: str) -> "SparseEncoder":
         from sembridge.encoders.loading import load_encoder

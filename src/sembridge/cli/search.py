@@ -74,10 +74,11 @@ def search(
 ) -> None:
     """Searches an index with the encoder that it was made with, or in the language of one transferred from it."""
     question.check()
-    from sembridge.deployment.search.index import SearchIndex
-
     queries = question.queries
     name = places.encoder or _index_encoder(folder)
+    loading.check(name)
+    from sembridge.deployment.search.index import SearchIndex
+
     with SearchIndex.open(folder, url=places.url) as opened:
         loaded = loading.encoder(name)
         pivot = None if places.query_encoder is None else _pivot(places.query_encoder, loaded)

@@ -111,12 +111,13 @@ def train(
     """
     recipe = settings.recipe
     output.check()
+    loading.check(models.encoder, *(() if models.bridge is None else [models.bridge]))
+    pairs, dev = data.load(seed=recipe.seed), data.load_dev()
     from sembridge.training.fine_tuning import train as fine_tune
     from sembridge.training.trainer import RunOptions
 
     progress = sys.stderr.isatty() and not as_json and os.environ.get("RANK", "0") == "0"
     run = RunOptions(resume=resume, overwrite=output.overwrite, report_to=report_to or (), progress=progress)
-    pairs, dev = data.load(seed=recipe.seed), data.load_dev()
     result = fine_tune(
         models.load(loading), pairs, output.out, recipe=recipe, dev=dev, run=run,
         bridge=None if models.bridge is None else loading.bridge(models.bridge),

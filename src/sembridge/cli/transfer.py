@@ -121,6 +121,8 @@ def transfer(
     recipe.check_files()
     if not dry_run:
         output.check()
+    bridges = models.bridge_names if recipe.method == "sembridge" else []
+    loading.check(models.source, *bridges, tokenizers=[models.target_tokenizer])
     from sembridge.language_transfer import assembly, inspection, preparation
 
     tuning_data = None if tune is None else _tuning_data(tune, recipe, set(settings.flags))
@@ -131,7 +133,6 @@ def transfer(
         if tuning_data is not None and not as_json:
             console.print(_tuning_plan(tuning_data))
         return
-    bridges = models.bridge_names if recipe.method == "sembridge" else []
     origin = models.origin(bridges)
     loaded: Any = [loading.bridge(name) for name in bridges] or None
     run: dict[str, Any] = {
@@ -179,6 +180,8 @@ def inspect(
     far the bridge can be trusted."""
     recipe = settings.recipe
     scoring.check()
+    if text is None:
+        loading.check(source, *(scoring.bridge or ()), tokenizers=[target_tokenizer])
     from sembridge.language_transfer import inspection, preparation
 
     content = None if text is None else inspection.read_text(text)

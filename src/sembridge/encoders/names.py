@@ -1,8 +1,9 @@
 """Names -> folders: bundled data, folders on disk, repositories of the Hugging Face hub."""
 
 import contextlib
+import difflib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,9 +40,45 @@ def mini_folder(name: str) -> Path:
     if name not in mini_names():
         raise SembridgeError(
             f"Nothing is bundled under {name!r}; expected one of {', '.join(mini_names())}."
-            f" A folder of your own is given as ./{name}."
+            f" A folder of your own is given as ./{name}.{did_you_mean(name, mini_names())}"
         )
     return root / name.removeprefix("mini/")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a refusal: the known name that this one is nearest to; nothing where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def folders_beside(path: Path) -> list[str]:
+    """Folders that may have been meant, as they would be given."""
+    try:
+        return [str(other) for other in path.parent.iterdir() if other.is_dir() and not other.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def check_name(
+    name: str | Path, *, trust_remote_code: bool = False, allow_pickle: bool = False, weights: bool = True
+) -> None:
+    """Refuses a name that stands for no model, before torch and models are loaded; arguments as of `resolve`.
+
+    A hub id that is in the cache, wholly or in part, is left to its loading: asking the hub twice costs a second.
+
+    Raises:
+        SembridgeError: as `resolve`.
+    """
+    text = str(name).strip()
+    if text and not text.startswith("mini/") and not _looks_like_path(text) and not Path(text).expanduser().exists():
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        with contextlib.suppress(HFValidationError):
+            files = ("config.json", "tokenizer_config.json", "modules.json")
+            if any(isinstance(try_to_load_from_cache(text, file), str) for file in files):
+                return
+    resolve(name, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, weights=weights)
 
 
 def _mini_root() -> Path | None:
@@ -79,7 +116,10 @@ def resolve(
     if path.exists():
         raise SembridgeError(f"{text} is a file; expected the folder that holds it, a hub id or mini/NAME.")
     if isinstance(name, Path) or _looks_like_path(text):
-        raise SembridgeError(f"The folder {text} does not exist; expected a folder, a hub id or mini/NAME.")
+        raise SembridgeError(
+            f"The folder {text} does not exist; expected a folder, a hub id or mini/NAME."
+            f"{did_you_mean(text, folders_beside(path))}"
+        )
     return _snapshot(text, revision, _patterns(trust_remote_code, weights), allow_pickle=allow_pickle and weights)
 
 
@@ -140,13 +180,14 @@ def _hub_refusals(repository: str, revision: str | None) -> Iterator[None]:
     except errors.RepositoryNotFoundError as error:
         raise SembridgeError(
             f"{repository} is neither a folder here nor a repository on the hub; check the spelling,"
-            " and set HF_TOKEN if it is private."
+            f" and set HF_TOKEN if it is private.{did_you_mean(repository, folders_beside(Path(repository)))}"
         ) from error
     except errors.LocalEntryNotFoundError as error:
         reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         raise SembridgeError(
             f"{repository} is no folder here and not in the cache {constants.HF_HUB_CACHE}, and {reason};"
             " give a folder, or connect once to download it."
+            f"{did_you_mean(repository, folders_beside(Path(repository)))}"
         ) from error
     except Exception as error:  # the errors of httpx and of the file system have no common class
         raise SembridgeError(f"{repository} cannot be downloaded: {one_line(error)}") from error
