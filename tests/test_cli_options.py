@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -177,3 +179,37 @@ def test_a_shell_completes_verbs_options_and_choices(
 def test_an_empty_query_is_refused(tmp_path: Path) -> None:
     done = sembridge("search", tmp_path, "home", " ")
     assert (done.code, done.line) == (1, "sembridge: A query is empty; give a text to search for.")
+
+
+REFUSED = [
+    (["transfer", "mini/splade-eng", "mini/tokenizer-ko", "OUT"], "Did you mean mini/splade-en?"),
+    (["transfer", "./splade-kp", "mini/tokenizer-ko", "OUT"], "Did you mean splade-ko?"),
+    (["inspect", "mini/splade-en", "mini/tokenizer-kp"], "Did you mean mini/tokenizer-ko?"),
+    (["train", "./splade-kp", "mini/faq-ko", "OUT"], "Did you mean splade-ko?"),
+    (["encode", "./splade-kp", "mini/faq-ko", "--out", "OUT"], "Did you mean splade-ko?"),
+    (["index", "./splade-kp", "mini/faq-ko", "--out", "OUT"], "Did you mean splade-ko?"),
+    (["export", "lucene", "./splade-kp", "mini/faq-ko", "OUT"], "Did you mean splade-ko?"),
+    (["explain", "splade-kp", "text"], "Did you mean splade-ko?"),
+    (["evaluate", "./splade-kp", "--data", "mini/faq-ko"], "Did you mean splade-ko?"),
+    (["search", "splade-ko", "text"], "holds no index.json"),
+]
+
+
+def test_what_is_misspelt_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
+    """Told by the modules, not by the clock: torch and its like take ten seconds."""
+    (tmp_path / "splade-ko").mkdir()
+    code = f"""
+import sys
+from sembridge.cli import main
+for words, _ in {REFUSED}:
+    try:
+        main(words)
+    except SystemExit as exit_:
+        assert exit_.code == 1, words
+print([name for name in ("torch", "transformers", "sentence_transformers") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout == "[]\n"
+    for line, (words, expected) in zip(done.stderr.splitlines(), REFUSED, strict=True):
+        assert expected in line, words
+    assert [path.name for path in tmp_path.iterdir()] == ["splade-ko"]

@@ -3,17 +3,17 @@
 import csv
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sembridge.cli.options import AllowPickle, Device, HowToEncode, Json, RemoteCode, verb
+from sembridge.cli.options import Cache, HowToEncode, Json, Loading, verb
 from sembridge.cli.printing import console, print_json, styled
-from sembridge.cli.program import quiet_loading
 from sembridge.encoders.settings import BATCH_SIZE
+from sembridge.files.recipe import RUNNING
 from sembridge.retrieval.columns import EvaluationRow, best_of
 from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K
 
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from sembridge.retrieval.columns import Column
-    from sembridge.retrieval.comparison import DataReport, SystemComparison
+    from sembridge.retrieval.comparison import DataReport, EvaluationSettings, SystemComparison
     from sembridge.retrieval.data import RetrievalData
     from sembridge.retrieval.evaluation_plan import EnglishEncoder, EvaluationPlan
     from sembridge.retrieval.health import HealthCheck
     from sembridge.retrieval.system_rows import SystemRow
+
+# Headings of its help.
+COMPARISON, OUTPUT = "What they are compared with", "Output"
 
 PIPE_WIDTH = 100  # of a file or pipe, which has none
 N_SHOWN_SHIFTS = 3
@@ -41,6 +44,154 @@ class Format(StrEnum):
     CSV = "csv"
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What the encoders are measured on, and by what."""
+
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATA", help="Retrieval data: BEIR folder, mini/NAME or mteb:TASK[:SUBSET]; may be repeated."
+        ),
+    ] = None
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="In ir-measures notation; may be repeated.", show_default=", ".join(DEFAULT_MEASURES)
+        ),
+    ] = None
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the data; not given: test, or an mteb task's only one.")
+    ] = None
+    queries: Annotated[int | None, typer.Option(metavar="NUMBER", help="Only so many, drawn by --seed.")] = None
+    documents: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Only so many, drawn by --seed; relevant ones stay.")
+    ] = None
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of the sample.")] = 0
+
+    def load(self, names: Sequence[str]) -> "list[RetrievalData]":
+        from sembridge.retrieval.sources import load_retrieval_data
+
+        data_sets = (load_retrieval_data(name, split=self.split) for name in names)
+        return [data.sample(self.queries, self.documents, seed=self.seed) for data in data_sets]
+
+
+@dataclass(frozen=True)
+class References:
+    """What the encoders are compared with."""
+
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROW",
+            help="That others are tested against: the first of several encoders, else bm25-tokens.",
+            rich_help_panel=COMPARISON,
+        ),
+    ] = None
+    english: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Untouched English encoder; not given: the source in an encoder's report.json.",
+            rich_help_panel=COMPARISON,
+        ),
+    ] = None
+    bridge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Dense encoder, for a row of its own and fusions of the encoders with it.",
+            rich_help_panel=COMPARISON,
+        ),
+    ] = None
+    no_references: Annotated[
+        bool,
+        typer.Option(
+            "--no-references",
+            help="No rows of BM25, the English encoder, the bridge and fusions.",
+            rich_help_panel=COMPARISON,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How texts are encoded, and where vectors and runs are kept."""
+
+    top_k: Annotated[int | None, typer.Option(min=1, metavar="NUMBER", help="Documents a query in a run.")] = None
+    max_active_dims: Annotated[
+        int | None, typer.Option(min=1, metavar="DIMS", help="Of every text that are kept, the largest.")
+    ] = None
+    encode_with: HowToEncode = "stock"
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="TEXTS", help="Encoded at once.", rich_help_panel=RUNNING)
+    ] = BATCH_SIZE
+    cache: Cache = None
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Encode anew, keep nothing.", rich_help_panel=RUNNING)
+    ] = False
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="TREC run to write; of several encoders or data sets one file each.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None  # fmt: skip
+
+    def settings(self, plan: "EvaluationPlan") -> "EvaluationSettings":
+        from sembridge.retrieval.comparison import EvaluationSettings
+        from sembridge.retrieval.vector_cache import default_cache_folder
+
+        return EvaluationSettings(
+            measures=plan.measures,
+            top_k=plan.top_k,
+            batch_size=self.batch_size,
+            max_active_dims=self.max_active_dims,
+            encode_with=self.encode_with,
+            cache_folder=None if self.no_cache else self.cache or default_cache_folder(),
+            progress=sys.stderr.isatty(),
+        )
+
+
+@dataclass(frozen=True)
+class Printing:
+    """What is said of the results, and where."""
+
+    details: Annotated[
+        bool,
+        typer.Option(
+            "--details",
+            help="Print all costs, tests, the queries behind them and the health check.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False
+    output_format: Annotated[
+        Format, typer.Option("--format", metavar="table|json|csv", help="What to print.", rich_help_panel=OUTPUT)
+    ] = Format.TABLE
+    as_json: Json = False
+    per_query: Annotated[
+        bool, typer.Option("--per-query", help="Values per query, in json and csv.", rich_help_panel=OUTPUT)
+    ] = False
+    card: Annotated[
+        bool,
+        typer.Option(
+            "--card",
+            help="Write the measures into the model cards of encoders that are folders.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False
+
+    @property
+    def format(self) -> Format:
+        return Format.JSON if self.as_json else self.output_format
+
+    def check(self, encoders: Sequence[str]) -> None:
+        if self.per_query and self.format is Format.TABLE:
+            raise typer.BadParameter("values per query are printed by --format json or csv", param_hint="--per-query")
+        if self.card and not any(Path(given).is_dir() for given in encoders):
+            raise typer.BadParameter("no encoder is a folder, whose README.md could be written", param_hint="--card")
+
+
 @verb("""Examples:
 
 `sembridge evaluate splade-ko --data mini/faq-ko`
@@ -52,126 +203,66 @@ def evaluate(
     encoders: Annotated[
         list[str], typer.Argument(metavar="ENCODER...", help="Sparse encoders: hub id, folder or mini/NAME.")
     ],
-    data: Annotated[
-        list[str] | None,
-        typer.Option(help="Retrieval data: BEIR folder, mini/NAME or mteb:TASK[:SUBSET]; may be repeated."),
-    ] = None,
-    measure: Annotated[
-        list[str] | None,
-        typer.Option(help="In ir-measures notation; may be repeated.", show_default=", ".join(DEFAULT_MEASURES)),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Of the data; default test, or an mteb task's only one.")] = None,
-    queries: Annotated[int | None, typer.Option(help="Only so many, drawn by --seed.")] = None,
-    documents: Annotated[int | None, typer.Option(help="Only so many, drawn by --seed; relevant ones stay.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
-    baseline: Annotated[
-        str | None,
-        typer.Option(help="Row that others are tested against: the first of several encoders, else bm25-tokens."),
-    ] = None,
-    english: Annotated[
-        str | None, typer.Option(help="Untouched English encoder; default: the source in an encoder's report.json.")
-    ] = None,
-    bridge: Annotated[
-        str | None, typer.Option(help="Dense encoder, for a row of its own and fusions of the encoders with it.")
-    ] = None,
-    no_references: Annotated[
-        bool, typer.Option("--no-references", help="No rows of BM25, the English encoder, the bridge and fusions.")
-    ] = False,
-    run: Annotated[
-        Path | None, typer.Option(help="TREC run to write; of several encoders or data sets one file each.")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Documents a query in a run.")] = None,
-    max_active_dims: Annotated[
-        int | None, typer.Option(min=1, help="Keep so many largest weights of every text.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts encoded at once.")] = BATCH_SIZE,
-    encode_with: HowToEncode = "stock",
-    device: Device = "cpu",
-    cache: Annotated[Path | None, typer.Option(help="Folder where encoded texts are kept.")] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Encode anew, keep nothing.")] = False,
-    details: Annotated[
-        bool,
-        typer.Option("--details", help="Print all costs, tests, the queries behind them and the health check."),
-    ] = False,
-    output_format: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.TABLE,
-    as_json: Json = False,
-    per_query: Annotated[bool, typer.Option("--per-query", help="Values per query, in json and csv.")] = False,
-    card: Annotated[
-        bool, typer.Option("--card", help="Write the measures into the model cards of encoders that are folders.")
-    ] = False,
-    trust_remote_code: RemoteCode = False,
-    allow_pickle: AllowPickle = False,
+    sample: Sample,
+    references: References,
+    encoding: Encoding,
+    printing: Printing,
+    loading: Loading,
 ) -> None:
     """Measures retrieval, cost and health of sparse encoders, beside BM25, their English source and fusions.
 
     The differences are tested (paired permutation test, Holm-corrected), and the queries behind them shown.
     """
-    output_format = Format.JSON if as_json else output_format
-    if per_query and output_format is Format.TABLE:
-        raise typer.BadParameter("values per query are printed by --format json or csv", param_hint="--per-query")
-    from sembridge.retrieval import comparison, evaluation_plan, vector_cache
-    from sembridge.retrieval.sources import load_retrieval_data
+    from sembridge.retrieval import evaluation_plan
 
-    quiet_loading()
     plan = evaluation_plan.plan_evaluation(
-        encoders, data=data or (), measures=measure or (), top_k=DEFAULT_TOP_K if top_k is None else top_k
-    )
-    data_sets = [load_retrieval_data(name, split=split).sample(queries, documents, seed=seed) for name in plan.data]
-    if card and not any(Path(given).is_dir() for given in plan.encoders.values()):
-        raise typer.BadParameter("no encoder is a folder, whose README.md could be written", param_hint="--card")
-    if card:
+        encoders, data=sample.data or (), measures=sample.measure or (),
+        top_k=DEFAULT_TOP_K if encoding.top_k is None else encoding.top_k,
+    )  # fmt: skip
+    printing.check(list(plan.encoders.values()))
+    bridge = None if references.no_references else references.bridge
+    loading.check(*plan.encoders.values(), *(() if bridge is None else [bridge]))
+    if printing.card:
         _check_cards(plan)
-    run_files = evaluation_plan.run_files(run, list(plan.encoders), [d.name for d in data_sets])
+    data_sets = sample.load(plan.data)
+    run_files = evaluation_plan.run_files(encoding.run, list(plan.encoders), [d.name for d in data_sets])
     source = evaluation_plan.EnglishEncoder(None)
-    if not no_references:
-        source = evaluation_plan.english_encoder(list(plan.encoders.values()), asked_for=english)
-    bridge = None if no_references else bridge
+    if not references.no_references:
+        source = evaluation_plan.english_encoder(list(plan.encoders.values()), asked_for=references.english)
+    from sembridge.retrieval import comparison
+
     comparison.baseline_row(
         list(plan.encoders),
-        baseline,
+        references.baseline,
         english=source.folder is not None,
         bridge=bridge is not None,
-        references=not no_references,
+        references=not references.no_references,
     )  # refused before models are loaded
     _say_why_not(source.why_not)
-    from sembridge.encoders import loading  # torch comes last: what is wrong is said in a second
-
-    load = partial(loading.load_encoder, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
-    load_bridge = partial(
-        loading.load_bridge, device=device, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
-    )
-    untouched = None if source.folder is None else load(source.folder)
+    untouched = None if source.folder is None else loading.encoder(str(source.folder))
     if untouched is not None and (why_not := source.refusal(untouched)):
         _say_why_not(why_not)
         untouched = None
     reports = comparison.compare_systems(
-        {name: load(given) for name, given in plan.encoders.items()},
+        {name: loading.encoder(given) for name, given in plan.encoders.items()},
         data_sets,
-        comparison.EvaluationSettings(
-            measures=plan.measures,
-            top_k=plan.top_k,
-            batch_size=batch_size,
-            max_active_dims=max_active_dims,
-            encode_with=encode_with,
-            cache_folder=None if no_cache else cache or vector_cache.default_cache_folder(),
-            progress=sys.stderr.isatty(),
-        ),
+        encoding.settings(plan),
         english=untouched,
-        bridge=None if bridge is None else load_bridge(bridge),
-        references=not no_references,
-        baseline=baseline,
+        bridge=None if bridge is None else loading.bridge(bridge),
+        references=not references.no_references,
+        baseline=references.baseline,
         run_files=run_files,
     )
-    if card:
+    if printing.card:
         _write_cards(plan, data_sets, reports)
-    match output_format:
+    match printing.format:
         case Format.JSON:
-            print_json(_document(plan, source, split, reports, per_query=per_query))
+            print_json(_document(plan, source, sample.split, reports, per_query=printing.per_query))
         case Format.CSV:
-            csv.writer(sys.stdout, lineterminator="\n").writerows(_csv_rows(reports, per_query=per_query))
+            csv.writer(sys.stdout, lineterminator="\n").writerows(_csv_rows(reports, per_query=printing.per_query))
         case Format.TABLE:
             for report in reports:
-                _print_report(report, source, details=details)
+                _print_report(report, source, details=printing.details)
             if len(reports) > 1:
                 _print_overview(reports)
 
