@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import SparseEncoder
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
 from sembridge import load_bridge, load_encoder, load_tokenizer, transfer
@@ -20,6 +21,10 @@ from sembridge.language_transfer.calibration import (
     random_texts,
     spread_rows,
 )
+from sembridge.language_transfer.drawn_rows import excess_firing
+from sembridge.language_transfer.initialization.methods import initialize
+from sembridge.language_transfer.initialization.rows import Initialization
+from sembridge.language_transfer.overlap import match_vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 
 pytestmark = pytest.mark.numerics
@@ -86,7 +91,7 @@ def test_the_gain_is_found_where_active_dims_rise_evenly_in_their_logarithm(slop
 
 def test_a_gain_out_of_reach_is_the_nearest_one_allowed() -> None:
     assert matching_gain(lambda gain: 1.0, 1e9) == 1.25
-    assert matching_gain(lambda gain: 1e9, 0.0) == 0.8
+    assert matching_gain(lambda gain: 1e9, 0.0) == 1.0  # never below the copied rows
     assert matching_gain(lambda gain: 70.0, 70.0) == 1.0
 
 
@@ -122,3 +127,37 @@ def test_a_transferred_encoder_has_about_the_active_dims_of_its_source_on_random
     )
     assert abs(result.report.gain - 1) > 0.02
     assert found / wanted == pytest.approx(1, abs=0.15)
+    # The few dimensions that fire in every text do not have all others spread less.
+    capped = transfer(source, tokenizer, load_bridge("mini/bridge"), recipe=TransferRecipe.build({}))
+    assert capped.report.gain > result.report.gain + 0.01
+
+
+def drawn_like(encoder: SparseEncoder) -> Initialization:
+    vocabulary = read_vocabulary(encoder.tokenizer)
+    overlap = match_vocabularies(vocabulary, vocabulary)
+    return initialize(vocabulary, vocabulary, overlap, TransferRecipe.build({"method": "multivariate"}))
+
+
+def test_rows_that_were_drawn_themselves_fire_as_often_as_drawn_ones() -> None:
+    encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece", language="target"))
+    assert 1 <= excess_firing(read_anatomy(encoder), drawn_like(encoder), TEXTS) < 1.3
+    assert excess_firing(read_anatomy(encoder), drawn_like(encoder), []) == 1
+
+
+@torch.no_grad()
+def test_drawn_rows_fire_where_rows_without_tails_are_silent() -> None:
+    """Every row is one direction, forwards or back, and its bias takes back just as much as it ever scores."""
+    encoder = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece", language="target"), tied=False)
+    anatomy = read_anatomy(encoder)
+    weight = anatomy.splade_route("document").decoder_module.weight
+    signs = torch.randint(0, 2, (len(weight), 1), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+    weight.copy_(signs @ torch.randn(1, weight.shape[1], generator=torch.Generator().manual_seed(1)))
+    for bias in anatomy.decoder_biases():
+        bias.zero_()
+    highest = np.expm1(encode_corpus(encoder, TEXTS).max())
+    for bias in anatomy.decoder_biases():
+        bias.fill_(-1.01 * highest)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    assert encode_corpus(encoder, TEXTS).nnz == 0
+    assert excess_firing(anatomy, drawn_like(encoder), TEXTS) > 2
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())

@@ -245,7 +245,8 @@ def test_only_sembridge_is_calibrated_where_asked_and_the_report_says_how() -> N
         report = run(source_encoder(*case), tokenizer, **settings).report
         assert (report.gain, report.n_lowered, "calibration" in report.seconds) == (1.0, 0, False)
     result = run(source_encoder(*case), tokenizer)
-    assert 0.8 <= result.report.gain <= 1.25
+    assert 1 <= result.report.gain <= 1.25
+    assert 0 < result.report.residual <= 0.3
     assert result.report.n_lowered > 0
     new = np.isin(result.alignment.kinds, (RowKind.COMBINED, RowKind.FALLBACK))
     texts = random_texts(read_vocabulary(result.encoder.tokenizer))
@@ -450,7 +451,7 @@ def test_the_report_file_is_json_without_nan_and_holds_recipe_versions_and_stage
     report = json.loads(text, parse_constant=refuse)
     assert report["recipe"] == TransferRecipe.build({}).settings()
     assert {"python", "sembridge", "torch", "transformers"} <= report["versions"].keys()
-    assert set(report["seconds"]) == {"vocabularies", "bridge", "weights", "surgery", "calibration"}
+    assert set(report["seconds"]) == {"vocabularies", "bridge", "weights", "residual", "surgery", "calibration"}
     assert "\\u" not in text  # readable, not escaped
 
 

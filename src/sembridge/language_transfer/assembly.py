@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +28,8 @@ from sembridge.files.lines import spread_lines
 from sembridge.language_transfer.alignment import Alignment
 from sembridge.language_transfer.bridge import Bridge, bridge_settings, embed_texts
 from sembridge.language_transfer.bridge_pool import combine
-from sembridge.language_transfer.calibration import Calibration, calibrate
+from sembridge.language_transfer.calibration import Calibration, calibrate, random_texts
+from sembridge.language_transfer.drawn_rows import excess_firing
 from sembridge.language_transfer.initialization.methods import PLACING_METHODS, initialize, place_tokens
 from sembridge.language_transfer.initialization.rows import Initialization, PlacedTokens, RowKind
 from sembridge.language_transfer.initialization.sembridge import Embed, bridged_texts
@@ -43,6 +45,7 @@ from sembridge.language_transfer.folder import LanguageTransfer, LeastCertainTok
 
 logger = logging.getLogger(__name__)
 N_LEAST_CERTAIN = 50
+N_TEXTS_FOR_EXCESS = 16
 N_LINES_FOR_WORDS = 20_000
 VERSIONS_OF = ("sembridge", "sentence-transformers", "transformers", "torch", "numpy")
 
@@ -112,6 +115,10 @@ def transfer(
             words = _text_words(recipe, target_tokenizer, n_tokens=len(target), progress=progress)
     with clock.stage("weights"):
         rows = initialize(source, target, overlap, recipe, embed=embed, placed=placed, words=words, device=device)
+    if rows.residual > 0:
+        with clock.stage("residual"):
+            excess = excess_firing(prepared.encoder, rows, random_texts(source)[:N_TEXTS_FOR_EXCESS])
+        rows = replace(rows, residual=rows.residual / excess**2)  # a share of variance: the amplitude by the excess
     with clock.stage("surgery"):
         transferred = transplant(prepared.encoder, target_tokenizer, rows.rows, n_target=len(target))
     calibration = Calibration()
@@ -216,6 +223,7 @@ def _report(
         similarity=_quantiles(rows.best_similarity[combined]),
         confidence={} if rows.confidence is None else _quantiles(rows.confidence[combined]),
         least_certain=_least_certain(target, rows, alignment, combined),
+        residual=round(rows.residual, 4),
         gain=round(calibration.gain, 4),
         n_lowered=calibration.n_lowered,
         mean_norms=_mean_norms(encoder, transferred, rows.kinds),

@@ -59,6 +59,7 @@ class TransferReport:
         support: how many combined rows have 1, 2, ... source tokens.
         similarity: quantiles of the combined rows' best similarity.
         confidence: quantiles of the combined rows' confidence; empty where no evidence was asked for.
+        residual: share of a fully trusted row's variance that was drawn: the recipe's, or less.
         gain: factor on the spread of the new rows about the mean row.
         n_lowered: dimensions whose decoder bias was lowered, because they fired in too many texts.
         mean_norms: of the input embedding: all source rows, and target rows by kind.
@@ -82,6 +83,7 @@ class TransferReport:
     similarity: dict[str, float]
     confidence: dict[str, float] = field(default_factory=dict)
     least_certain: list[LeastCertainToken] = field(default_factory=list)
+    residual: float | None = None
     gain: float = 1.0
     n_lowered: int = 0
     mean_norms: dict[str, float] = field(default_factory=dict)

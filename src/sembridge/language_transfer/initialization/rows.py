@@ -212,7 +212,7 @@ class Initialization:
     def _draw_missing(self, rows: Tensor, statistics: Tensor, generator: torch.Generator) -> None:
         missing = self._ids(RowKind.FALLBACK)
         if len(missing):
-            rows[missing] = self._own_rows(statistics, len(missing), generator)
+            rows[missing] = self.draw(statistics, len(missing), generator)
 
     def _add_residual(self, rows: Tensor, statistics: Tensor, generator: torch.Generator) -> None:
         combined = self._ids(RowKind.COMBINED)
@@ -227,7 +227,7 @@ class Initialization:
         ids = self.draw_order[shares[self.draw_order] > 0]
         if not len(ids):
             return
-        own = self._own_rows(statistics, len(ids), generator)
+        own = self.draw(statistics, len(ids), generator)
         places, share = torch.from_numpy(ids), torch.from_numpy(shares[ids])[:, None]
         mixed = _mixed(rows[places], own, statistics.mean(0), share)
         rows[places] = torch.where(share == 1, own, mixed)  # bit for bit the draw
@@ -240,7 +240,8 @@ class Initialization:
         shares[combined] = 1 - confidence[combined] * (1 - own)
         return shares
 
-    def _own_rows(self, statistics: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    def draw(self, statistics: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """(count, d) rows drawn as those of tokens without weights are, from the (n, d) `statistics` of source rows."""
         own = self.fallback(statistics, count, generator)
         if statistics.shape[1] == 1:  # IDF weights, say, are never negative
             own = own.clamp(statistics.min(), statistics.max())
