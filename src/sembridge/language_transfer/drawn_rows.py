@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sembridge.encoders.anatomy import Anatomy
-from sembridge.encoders.fast_head import prompt_of
+from sembridge.encoders.stated import prompt_of
 from sembridge.language_transfer.initialization.rows import Initialization
 
 
