@@ -108,7 +108,9 @@ def test_settings_of_the_encoder_do_not_reach_the_graph(tmp_path: Path) -> None:
     manifest = export_onnx(encoder, tmp_path / "out", name="tiny")
     assert (manifest["max_active_dims_not_applied"], manifest["document_prompt"]) == (3, "home tree ")
     np.testing.assert_allclose(run_graph(tmp_path / "out", TEXTS), plain, atol=1e-5)
-    assert "Put 'home tree ' before every text" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    readme = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "Put 'home tree ' before every text" in readme
+    assert "Then keep the 3 largest weights of a text." in readme
     assert (document_weights(encoder, TEXTS) > 0).sum(axis=1).max() == 3
 
 
@@ -135,7 +137,8 @@ def test_a_cosine_is_in_the_manifest_and_in_the_words_of_the_folder(tmp_path: Pa
     encoder = tiny("BertForMaskedLM")
     encoder.similarity_fn_name = "cosine"
     assert export_onnx(encoder, tmp_path / "out", name="tiny")["similarity"] == "cosine"
-    assert "Scale vectors to unit length" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    readme = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "Then scale vectors to unit length (the encoder's score is the cosine)." in readme
 
 
 def test_a_graph_that_differs_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

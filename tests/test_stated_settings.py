@@ -157,6 +157,14 @@ def test_inference_free_copies_keep_what_is_stated_for_documents() -> None:
     np.testing.assert_allclose(encode_corpus(made, TEXTS).toarray(), encode_corpus(model, TEXTS).toarray(), atol=1e-6)
 
 
+def test_training_says_that_it_ranks_by_dot_product(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    start = training_start()
+    start.similarity_fn_name = "cosine"
+    train(start, toy_pairs(), tmp_path / "out", recipe=recipe(steps=1))
+    assert "states the similarity cosine: it is trained by dot product" in caplog.text
+    assert load_encoder(tmp_path / "out").similarity_fn_name == "cosine"
+
+
 def test_teacher_reads_each_side_with_its_own_prompt(tmp_path: Path) -> None:
     bridge = load_bridge(save_tiny_bridge(tmp_path / "bridge"))
     plain = embed_texts(bridge, ["home river", "tree book"], cache_folder=tmp_path)

@@ -35,15 +35,27 @@ def scores_by_cosine(encoder: "SparseEncoder") -> bool:
 
 
 def stated_settings(encoder: "SparseEncoder") -> dict[str, Any]:
-    """Lengths of one side, prompts and the similarity cosine; only what the encoder states."""
-    lengths = {
+    """Lengths and expansion of one side, prompts and the similarity cosine; only what the encoder states."""
+    lengths: dict[str, Any] = {
         name: getattr(module, name)
         for module in encoder.modules()
         for name in LENGTHS
         if getattr(module, name, None) is not None
     }
+    expansion = next((module.query_expansion for module in encoder.modules() if _expands(module)), None)
+    if expansion is not None:
+        lengths["query_expansion"] = f"{expansion['strategy']} {expansion['length']}"
     prompts = {f"{task}_prompt": prompt for task in get_args(Task) if (prompt := prompt_of(encoder, task))}
     return lengths | prompts | ({"similarity": "cosine"} if scores_by_cosine(encoder) else {})
+
+
+def treats_sides_apart(encoder: "SparseEncoder") -> bool:
+    """Whether a text must come with its task for another reason than a Router's routes: lengths, or an expansion."""
+    return not {*LENGTHS, "query_expansion"}.isdisjoint(stated_settings(encoder))
+
+
+def _expands(module: object) -> bool:
+    return getattr(module, "query_expansion", None) is not None
 
 
 def refuse_missing_routes(encoder: "SparseEncoder | SentenceTransformer", name: object, *tasks: str | None) -> None:

@@ -4,6 +4,7 @@ Stands on Sentence Transformers' SparseEncoderTrainer and SpladeLoss; ours are t
 negatives, the bridge as a teacher, the guards, and a folder that continues after a kill as if nothing had happened.
 """
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sembridge.encoders.anatomy import check_source_encoder
-from sembridge.encoders.stated import LENGTHS
+from sembridge.encoders.stated import LENGTHS, scores_by_cosine
 from sembridge.errors import SembridgeError, require
 from sembridge.files.atomic import check_output_folder, write_folder
 from sembridge.language_transfer.bridge import Bridge
@@ -30,6 +31,8 @@ from sembridge.training.trainer import Lesson, RunOptions, Teacher, check_tracke
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -67,6 +70,8 @@ def train(
     require("train", "accelerate", "datasets", what="Training")  # the trainer asks only after minutes of work
     anatomy = check_source_encoder(encoder)
     check_trackers(run.report_to)
+    if scores_by_cosine(encoder):
+        logger.warning("The encoder states the similarity cosine: it is trained by dot product and searched by cosine.")
     checkpoints = checkpoint_folder(out, resume=run.resume)
     if recipe.distill == "bridge" and bridge is None:
         raise SembridgeError(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sembridge.encoders.anatomy import Anatomy
-from sembridge.encoders.stated import LENGTHS, Task, prompt_of, stated_settings
+from sembridge.encoders.stated import Task, prompt_of, treats_sides_apart
 from sembridge.encoders.vectors import EncodeWith
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import ALIGNMENT_FILE, Alignment
@@ -212,7 +212,7 @@ def _arguments(lesson: Lesson, static_rates: dict[str, float]) -> Any:
     on_cpu, several = encoder.device.type == "cpu", int(os.environ.get("WORLD_SIZE", "1")) > 1
     tasks: dict[str, Task] = {column: "query" if column == "query" else "document" for column in lesson.data.columns}
     prompts = {column: prompt for column, task in tasks.items() if (prompt := prompt_of(encoder, task))}
-    by_task = lesson.anatomy.route_names or set(LENGTHS) & set(stated_settings(encoder))
+    by_task = lesson.anatomy.route_names or treats_sides_apart(encoder)
     return SparseEncoderTrainingArguments(
         output_dir=str(lesson.checkpoints), max_steps=lesson.n_steps, per_device_train_batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate, warmup_steps=recipe.warmup, seed=recipe.seed, data_seed=recipe.seed,

@@ -255,6 +255,18 @@ def _quiet_exporter() -> Iterator[None]:
         exporter.setLevel(level)
 
 
+def _after(manifest: ExportManifest) -> str:
+    """What the encoder does to a vector after the network, in words."""
+    kept = manifest["max_active_dims_not_applied"]
+    steps = [f"keep the {kept} largest weights of a text"] if kept else []
+    steps += (
+        ["scale vectors to unit length (the encoder's score is the cosine)"]
+        if manifest["similarity"] == "cosine"
+        else []
+    )
+    return f" Then {', and '.join(steps)}." if steps else ""
+
+
 def _readme(manifest: ExportManifest) -> str:
     if manifest["output"] == "weights":
         use = """(weights,) = session.run(None, inputs)  # (texts, vocabulary)"""
@@ -264,11 +276,6 @@ def _readme(manifest: ExportManifest) -> str:
         use = f"""(logits,) = session.run(None, inputs)  # (texts, tokens, vocabulary)
 weights = {logarithms.format(masked)}.{manifest["pooling"]}(axis=1)"""
     prompt = f"Put {manifest['document_prompt']!r} before every text. " if manifest["document_prompt"] else ""
-    cosine = (
-        " Scale vectors to unit length: the encoder's score is the cosine."
-        if manifest["similarity"] == "cosine"
-        else ""
-    )
     licence: dict[str, Any] = {key: manifest[key] for key in ("license", "license_name", "license_link")}
     body = f"""# {manifest["encoder"]} as ONNX
 
@@ -276,7 +283,7 @@ weights = {logarithms.format(masked)}.{manifest["pooling"]}(axis=1)"""
 
 The document side, {manifest["architecture"]} with {manifest["n_dims"]} dimensions; under onnxruntime a weight differs
 from torch by at most {manifest["largest_difference_from_torch"]:.1e}. {prompt}Texts are cut after
-{manifest["max_seq_length"]} tokens.{cosine}
+{manifest["max_seq_length"]} tokens.{_after(manifest)}
 
 With `pip install onnxruntime tokenizers`:
 
