@@ -107,3 +107,14 @@ def test_the_command_line_starts_without_heavy_imports(path: Path) -> None:
     ]
     found = {getattr(node, "module", None) or alias.name for node in statements for alias in node.names}
     assert not {house.room(module) for module in found} & {"torch", "transformers", "sentence_transformers", "numpy"}
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    lengths = {path: path.read_text(encoding="utf-8").count("\n") for path in house.PACKAGE.rglob("*.py")}
+    assert {str(path): n for path, n in lengths.items() if n > 400} == {}
+
+
+def test_annotations_are_of_one_style() -> None:
+    """Names that only checkers import, or that are defined below, are quoted; typer and pydantic read the others."""
+    lazy = [path for path in house.PACKAGE.rglob("*.py") if "from __future__" in path.read_text(encoding="utf-8")]
+    assert lazy == []

@@ -127,7 +127,7 @@ print([name for name in ("torch", "sentence_transformers", "transformers", "nump
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    commands = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("│ ") and len(line.split()) > 2]
+    commands = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ") and len(line.split()) > 2]
     assert commands.index("export") < commands.index("demo")
     for format_ in FORMATS:
         assert format_ in done.stdout

@@ -1,7 +1,5 @@
 """How a tokenizer writes its tokens: which family it is of, and what text or bytes a raw token stands for."""
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata
@@ -67,7 +65,7 @@ class Spelling:
         return text.removeprefix(" "), text.startswith(" ")
 
 
-def read_spelling(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[str]) -> Spelling:
+def read_spelling(tokenizer: "PreTrainedTokenizerBase", tokens: Iterable[str]) -> Spelling:
     """The spelling of a tokenizer, from its backend's pipeline; of one without a backend, from its `tokens`.
 
     Raises:
@@ -103,7 +101,7 @@ def pipeline_parts(step: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [part for child in children for part in pipeline_parts(child)]
 
 
-def marks_by_normalizer(tokenizer: PreTrainedTokenizerBase) -> bool:
+def marks_by_normalizer(tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether the word mark is put into the text by the normalizer, before anything cuts it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return backend is not None and bool(_written_marks(pipeline_parts(json.loads(backend.to_str())["normalizer"])))

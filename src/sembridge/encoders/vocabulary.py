@@ -1,7 +1,5 @@
 """The tokens of a vocabulary in canonical form: text, word start, role."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,7 +73,7 @@ class Vocabulary:
         return counts(self.kinds, TokenKind)
 
 
-def read_vocabulary(tokenizer: PreTrainedTokenizerBase, *, n_rows: int | None = None) -> Vocabulary:
+def read_vocabulary(tokenizer: "PreTrainedTokenizerBase", *, n_rows: int | None = None) -> Vocabulary:
     """The canonical form of every token of `tokenizer`.
 
     Args:
@@ -111,7 +109,7 @@ def read_vocabulary(tokenizer: PreTrainedTokenizerBase, *, n_rows: int | None = 
     )
 
 
-def _tokens_by_id(tokenizer: PreTrainedTokenizerBase, id_of: Mapping[str, int]) -> dict[int, str]:
+def _tokens_by_id(tokenizer: "PreTrainedTokenizerBase", id_of: Mapping[str, int]) -> dict[int, str]:
     if not id_of or not all(isinstance(token, str) for token in id_of):
         given = "bytes as tokens" if id_of else "no tokens"
         raise SembridgeError(f"{type(tokenizer).__name__} has {given}, expected strings; load the fast tokenizer.")
@@ -130,7 +128,7 @@ def _size(highest_id: int, n_rows: int | None) -> int:
     return n_rows or highest_id + 1
 
 
-def _roles(tokenizer: PreTrainedTokenizerBase, id_of: Mapping[str, int]) -> dict[str, int]:
+def _roles(tokenizer: "PreTrainedTokenizerBase", id_of: Mapping[str, int]) -> dict[str, int]:
     """Through the token: `tokenizer.mask_token_id` of a token outside the vocabulary is the id of the unknown token."""
     roles = {}
     for role, attributes in ROLES.items():

@@ -1,7 +1,5 @@
 """The rules that make weights of similarities: entmax, exact on its bounded support, and the softmax of the nearest."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +26,7 @@ class Ranked:
     counts: NDArray[np.int64]  # (n_rows,)
 
     @classmethod
-    def of_matrix(cls, descending: NDArray[np.float64]) -> Ranked:
+    def of_matrix(cls, descending: NDArray[np.float64]) -> "Ranked":
         n_rows, width = descending.shape
         gaps = (descending[:, :1] - descending).ravel()
         return cls(gaps, np.repeat(np.arange(n_rows), width), np.full(n_rows, width))
@@ -44,7 +42,7 @@ class Ranked:
     def row_sums(self, terms: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.bincount(self.row_ids, terms, minlength=len(self.counts)).astype(np.float64, copy=False)
 
-    def first(self, sizes: NDArray[np.int64]) -> tuple[Ranked, NDArray[np.bool_]]:
+    def first(self, sizes: NDArray[np.int64]) -> "tuple[Ranked, NDArray[np.bool_]]":
         """The best `sizes` of every row, and where they stand here."""
         kept = self.ranks < sizes[self.row_ids]
         return Ranked(self.gaps[kept], self.row_ids[kept], sizes), kept

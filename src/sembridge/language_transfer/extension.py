@@ -6,8 +6,6 @@ and single characters that the source cannot read. Target tokens of English char
 `samsung` stay the source's pieces in target text too, because one text in Latin letters cannot be cut in two ways.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -44,8 +42,8 @@ _ANYWHERE = {"single_word": False, "lstrip": False, "rstrip": False, "normalized
 
 
 def extend_tokenizer(
-    source_tokenizer: PreTrainedTokenizerBase,
-    target_tokenizer: PreTrainedTokenizerBase,
+    source_tokenizer: "PreTrainedTokenizerBase",
+    target_tokenizer: "PreTrainedTokenizerBase",
     *,
     first_new_id: int | None = None,
 ) -> PreTrainedTokenizerFast:
@@ -155,7 +153,7 @@ def _is_kept(source: Vocabulary, extended: Vocabulary, id_: int) -> bool:
     return True
 
 
-def _read(side: str, tokenizer: PreTrainedTokenizerBase) -> Side:
+def _read(side: str, tokenizer: "PreTrainedTokenizerBase") -> Side:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
         raise SembridgeError(
@@ -186,7 +184,7 @@ def _check_families(source: Side, target: Side) -> None:
         )
 
 
-def _new_tokens(source: Side, target: Side, normalizer: Normalizer | None) -> list[str]:
+def _new_tokens(source: Side, target: Side, normalizer: "Normalizer | None") -> list[str]:
     """The target's own tokens that the source does not have, in the source's spelling, by target id."""
     is_readable = _readable_characters(source)
     texts = target.vocabulary.texts

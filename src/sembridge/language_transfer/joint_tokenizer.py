@@ -1,7 +1,5 @@
 """The models and normalizers of two tokenizers in one, family by family."""
 
-from __future__ import annotations
-
 import json
 import logging
 import unicodedata
@@ -48,7 +46,7 @@ class Side:
     """A tokenizer taken apart."""
 
     pipeline: dict[str, Any]
-    normalizer: Normalizer | None
+    normalizer: "Normalizer | None"
     spelling: Spelling
     vocabulary: Vocabulary
     id_of: dict[str, int]
@@ -132,7 +130,7 @@ def _byte_fallback(source: Side, target: Side) -> dict[str, bool]:
 JOIN_MODELS = {"WordPiece": _join_wordpiece, "BPE": _join_bpe, "Unigram": _join_unigram}
 
 
-def joint_normalizer(source: Side, target: Side) -> Normalizer | None:
+def joint_normalizer(source: Side, target: Side) -> "Normalizer | None":
     """A normalizer that treats plain English as the source's and the target's own letters as the target's.
 
     Of the source's, the target's, the target's with lower case, and both in turn, each with letters of English replaced
@@ -158,7 +156,7 @@ def joint_normalizer(source: Side, target: Side) -> Normalizer | None:
     return _in_turn(*candidates[min(candidates)])
 
 
-def _in_turn(*steps: Normalizer | None) -> Normalizer | None:
+def _in_turn(*steps: "Normalizer | None") -> "Normalizer | None":
     present = [step for step in steps if step is not None]
     return normalizers.Sequence(present) if len(present) > 1 else present[0] if present else None
 
@@ -167,7 +165,7 @@ def _is_own_letter(char: str) -> bool:
     return not is_english(char) and unicodedata.category(char)[0] in "LM"
 
 
-def _agree(base: Normalizer | None, target: Normalizer | None, probes: Iterable[str]) -> bool:
+def _agree(base: "Normalizer | None", target: "Normalizer | None", probes: Iterable[str]) -> bool:
     """Whether `base` treats all probes as `target`, or at least as `target` treats their composed forms."""
     return all(
         normalize(base, probe) in (normalize(target, probe), normalize(target, unicodedata.normalize("NFC", probe)))
@@ -175,7 +173,7 @@ def _agree(base: Normalizer | None, target: Normalizer | None, probes: Iterable[
     )
 
 
-def _replace_english(base: Normalizer | None, source: Normalizer | None) -> list[Normalizer] | None:
+def _replace_english(base: "Normalizer | None", source: "Normalizer | None") -> "list[Normalizer] | None":
     """Replacements of letters and then `base`, which together treat plain English as `source`; None if nothing does."""
     letters = defaultdict(list)
     for char in PLAIN_ENGLISH:
@@ -190,7 +188,7 @@ def _replace_english(base: Normalizer | None, source: Normalizer | None) -> list
     return steps if all(normalize(joined, probe) == normalize(source, probe) for probe in probes) else None
 
 
-def normalize(normalizer: Normalizer | None, text: str) -> str:
+def normalize(normalizer: "Normalizer | None", text: str) -> str:
     return text if normalizer is None else normalizer.normalize_str(text)
 
 
@@ -198,7 +196,7 @@ def _name(normalizer: Mapping[str, Any] | None) -> str:
     return "none" if normalizer is None else str(normalizer["type"])
 
 
-def normalizer_json(normalizer: Normalizer | None) -> dict[str, Any] | None:
+def normalizer_json(normalizer: "Normalizer | None") -> dict[str, Any] | None:
     if normalizer is None:
         return None
     backend = Tokenizer(models.BPE())
@@ -207,7 +205,7 @@ def normalizer_json(normalizer: Normalizer | None) -> dict[str, Any] | None:
     return pipeline
 
 
-def wrap(pipeline: Mapping[str, Any], source_tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
+def wrap(pipeline: Mapping[str, Any], source_tokenizer: "PreTrainedTokenizerBase") -> PreTrainedTokenizerFast:
     """The generic class: named ones rebuild parts of the pipeline from their code when loaded."""
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(pipeline)),

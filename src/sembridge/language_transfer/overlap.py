@@ -1,7 +1,5 @@
 """The overlap of two vocabularies: which target tokens are source tokens, as pairs of ids."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections import defaultdict
 from collections.abc import Container

@@ -10,8 +10,6 @@ product only nominates candidates, with a margin above its rounding error. The s
 product in float64 summed in one fixed order, and its weight is solved from that. Blocks and threads leave no trace.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The sparse matrix W: every target row's source columns, weights and similarities."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +40,7 @@ class SparseWeights:
         values: Tensor,
         similarities: Tensor | None,
         n_columns: int,
-    ) -> SparseWeights:
+    ) -> "SparseWeights":
         """W from triplets in any order; `similarities=None` stands for none computed.
 
         Raises:
