@@ -486,7 +486,7 @@ def test_encoders_that_end_alike_keep_their_whole_names_and_measures_make_the_ru
 def test_queries_and_documents_that_changed_take_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.cells import cell_len
 
-    from sembridge.cli.evaluate import PIPE_WIDTH, _print_cut
+    from sembridge.cli.evaluation_tables import PIPE_WIDTH, _print_cut
 
     for text in ("a word " * 50, "학교 선생님 " * 50, "short"):
         _print_cut("0.00 to 1.00  ", text)
