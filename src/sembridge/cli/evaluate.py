@@ -19,7 +19,6 @@ from sembridge.retrieval.columns import EvaluationRow
 from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K
 
 if TYPE_CHECKING:
-
     from sembridge.retrieval.comparison import DataReport, EvaluationSettings
     from sembridge.retrieval.data import RetrievalData
     from sembridge.retrieval.evaluation_plan import EnglishEncoder, EvaluationPlan
