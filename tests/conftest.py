@@ -148,3 +148,11 @@ def browser() -> Iterator[Any]:
 
     with started_browser() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def specimens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One good specimen of everything a verb reads; not to be written to."""
+    from specimens import write_specimens  # models are made, which a run of other tests need not wait for
+
+    return write_specimens(tmp_path_factory.mktemp("specimens"))

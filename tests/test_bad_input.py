@@ -6,7 +6,6 @@ program runs in this process.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,50 +14,8 @@ import pytest
 import torch
 from commands import sembridge
 from safetensors.torch import load_file, save_file
-from test_cli import transfer
-from tiny import tiny_encoder, tiny_tokenizer
-from tiny_bridge import save_tiny_bridge
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
-DOCUMENTS = [("d1", "학교 선생님"), ("d2", "дом река"), ("d3", "seoul 도시 2024"), ("d4", "home 나무")]
-QUERIES = [("q1", "학교"), ("q2", "дом")]
-QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n"
-PAIRS = [("학교", "학교 선생님"), ("дом", "дом река"), ("도시", "seoul 도시 2024"), ("나무", "home 나무")]
-
-
-def json_lines(records: list[dict[str, object]]) -> str:
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-
-
-def write_data(folder: Path) -> Path:
-    (folder / "qrels").mkdir(parents=True)
-    for name, rows in (("corpus", DOCUMENTS), ("queries", QUERIES)):
-        text = json_lines([{"_id": id_, "text": text} for id_, text in rows])
-        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    for split in ("train", "dev", "test"):
-        (folder / "qrels" / f"{split}.tsv").write_text(QRELS, encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One good specimen of everything a verb reads."""
-    root = tmp_path_factory.mktemp("world")
-    source = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"), seed=1)
-    source.save_pretrained(str(root / "source"), create_model_card=False)
-    tiny_tokenizer("wordpiece", language="target").save_pretrained(root / "target")
-    save_tiny_bridge(root / "bridge")
-    write_data(root / "data")
-    pairs = json_lines([{"query": query, "positive": document} for query, document in PAIRS])
-    (root / "pairs.jsonl").write_text(pairs, encoding="utf-8")
-    for arguments in (
-        transfer(root, root / "ko"),
-        ("index", root / "ko", root / "data", "--out", root / "index", "--engine", "exact"),
-        ("encode", root / "ko", root / "data", "--out", root / "shards"),
-    ):
-        done = sembridge(*arguments)
-        assert done.code == 0, done.err
-    return root
 
 
 class Case:
@@ -292,11 +249,11 @@ REFUSED: dict[str, Make] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_input_is_refused_in_one_line(
-    name: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, specimens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad").mkdir()
-    case = Case(world, tmp_path / "bad")
+    case = Case(specimens, tmp_path / "bad")
     arguments = REFUSED[name](case)
     before = sorted(tmp_path.rglob("*"))
     done = sembridge(*arguments)

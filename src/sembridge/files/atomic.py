@@ -3,11 +3,13 @@
 import contextlib
 import errno
 import os
+import platform
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 PARTIAL = ".sembridge.partial-"  # begins the name of what is not complete yet
+OLD = ".sembridge.old-"  # begins the name of what is being replaced
 STALE_SECONDS = 24 * 3600
 
 
@@ -56,8 +59,9 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
     partial = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=place.parent))
-        partial.chmod(0o755)  # mkdtemp's 0o700 would stay on the result
+        _remove_abandoned(place)
+        partial = _beside(place, PARTIAL)
+        partial.mkdir()
         write(partial)
         _replace(partial, place)
     except BaseException as error:
@@ -113,10 +117,11 @@ def write_file(path: Path, parts: Iterable[str]) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """The name of a file to fill beside `path`, which takes its place at the end, complete and on the disk.
 
-    On any failure, Ctrl-C included, it is removed and an old file stays. A run that was killed leaves it behind, and
-    `remove_stale` takes it away.
+    On any failure, Ctrl-C included, it is removed and an old file stays. What a run that was killed leaves behind is
+    taken away by the next one that writes the same, or by `remove_stale`.
     """
-    partial = path.with_name(f"{PARTIAL}{path.name[:100]}-{os.getpid()}-{secrets.token_hex(4)}")
+    _remove_abandoned(path)
+    partial = _beside(path, PARTIAL)
     try:
         yield partial
         with partial.open("rb+") as written:  # a name that stands for half a file after a power cut would be worse
@@ -135,18 +140,47 @@ def remove_stale(folder: Path) -> None:
                 partial.unlink()
 
 
+def _beside(path: Path, kind: str) -> Path:
+    """A name beside `path` that tells what it becomes and who writes it."""
+    return path.with_name(f"{kind}{path.name[:100]}-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Deletes what processes of this machine that are no more have left half-written for `path`."""
+    starts = tuple(f"{kind}{path.name[:100]}-{_machine()}-" for kind in (PARTIAL, OLD))
+    for left in path.parent.iterdir():
+        if left.name.startswith(starts) and not _is_alive(int(left.name.split("-")[-2])):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Tells this machine from others that write into the same network folder: their processes are not known here."""
+    return blake2b(platform.node().encode(), digest_size=3).hexdigest()
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
 def _replace(partial: Path, folder: Path) -> None:
     """Moves `partial` to `folder`; an older folder is moved aside first and removed last."""
     if not folder.exists():
         partial.rename(folder)
         return
-    aside = Path(tempfile.mkdtemp(prefix=".sembridge.old-", dir=folder.parent))
+    aside = _beside(folder, OLD)
     try:
-        folder.rename(aside / "old")
+        folder.rename(aside)
         partial.rename(folder)
     except BaseException:
         if not folder.exists():
-            (aside / "old").rename(folder)
+            aside.rename(folder)
         shutil.rmtree(aside, ignore_errors=True)
         raise
     shutil.rmtree(aside, ignore_errors=True)
