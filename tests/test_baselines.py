@@ -17,26 +17,24 @@ import numpy as np
 import pytest
 import torch
 from conftest import spelled_tokenizer
-from test_initialization import dense, kinds, row_of, vocabulary
+from test_initialization import dense, inputs, kinds, no_answer, row_of, vocabulary
 from tiny import tiny_encoder
 from transformers import PreTrainedTokenizerFast
 
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.assembly import transfer
-from sembridge.language_transfer.initialization import focus
-from sembridge.language_transfer.initialization.gaussian import draw_multivariate
-from sembridge.language_transfer.initialization.methods import PLACING_METHODS, initialize, place_tokens
-from sembridge.language_transfer.initialization.rows import Initialization, PlacedTokens
+from sembridge.language_transfer.initialization import focus, multivariate
+from sembridge.language_transfer.initialization.initialize import build_rows, initialize
+from sembridge.language_transfer.initialization.rows import Initialization, PlacedTokens, combine_nearest
 from sembridge.language_transfer.initialization.wechsel import alignment, frequencies, read_dictionary
 from sembridge.language_transfer.initialization.word_vectors import (
     FastTextSettings,
-    Tokenizers,
     WordVectors,
     read_word_vectors,
     subword_vectors,
 )
-from sembridge.language_transfer.overlap import match_vocabularies
+from sembridge.language_transfer.methods import METHODS
 from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
 
 gensim_models = pytest.importorskip("gensim.models", reason="extra baselines")
@@ -83,21 +81,15 @@ def wordpiece(tokens: Sequence[str]) -> PreTrainedTokenizerFast:
     return spelled_tokenizer("wordpiece", tokens)
 
 
-def place(source: Any, target: Any, recipe: TransferRecipe, cache_folder: Path) -> PlacedTokens:
-    vocabularies = read_vocabulary(source), read_vocabulary(target)
-    overlap = match_vocabularies(*vocabularies, fuzzy=recipe.fuzzy)
-    return place_tokens(*vocabularies, overlap, recipe, Tokenizers(source, target), cache_folder=cache_folder)
-
-
 def build(
     tmp_path: Path, files: Mapping[str, Path], *, source: Sequence[str] = ENGLISH, target: Sequence[str] = KOREAN,
     **settings: Any,
 ) -> Initialization:  # fmt: skip
     recipe = TransferRecipe.build({**files, **settings})
-    tokenizers = wordpiece(source), wordpiece(target)
-    placed = place(*tokenizers, recipe, tmp_path / "cache")
-    vocabularies = [read_vocabulary(tokenizer) for tokenizer in tokenizers]
-    return initialize(*vocabularies, match_vocabularies(*vocabularies, fuzzy=recipe.fuzzy), recipe, placed=placed)
+    recipe.check_files()
+    given = dict(zip(("source_tokenizer", "target_tokenizer"), map(wordpiece, (source, target)), strict=True))
+    vocabularies = map(read_vocabulary, given.values())
+    return initialize(inputs(*vocabularies, recipe, no_answer, **given, cache_folder=tmp_path / "cache"))
 
 
 def named_rows(rows: Initialization, source: Sequence[str], target: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -106,7 +98,7 @@ def named_rows(rows: Initialization, source: Sequence[str], target: Sequence[str
     return {token: row_of(rows, vocabulary_, i) for i, token in enumerate(target, start=5)}
 
 
-over_methods = pytest.mark.parametrize("method", PLACING_METHODS)
+over_methods = pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.files])
 
 
 # --- what every baseline shares with the other methods -------------------------------------------------------------
@@ -158,12 +150,11 @@ def test_the_memory_budget_leaves_no_trace(method: str) -> None:
     rule = focus.Entmax(2.0) if method == "focus" else placed.rule
     source = vocabulary("[UNK]", *(f"a{i}" for i in range(3000)))
     target = vocabulary("[UNK]", *(f"я{i}" for i in range(1500)))
-    overlap = match_vocabularies(source, target)
     results = []
     for budget in (16, 512):
         recipe = TransferRecipe.build({"method": method, "memory_budget_mb": budget})
         given = PlacedTokens(**{**vars(placed), "rule": rule})
-        results.append(initialize(source, target, overlap, recipe, placed=given).weights)
+        results.append(combine_nearest(given, inputs(source, target, recipe, no_answer)).weights)
     assert torch.equal(results[0].values, results[1].values)
     assert torch.equal(results[0].col_indices, results[1].col_indices)
 
@@ -191,13 +182,6 @@ def test_no_preset_adds_anything_of_its_own_to_a_published_baseline(
 
 
 @over_methods
-def test_a_baseline_without_its_vectors_is_a_mistake_of_the_caller(method: str) -> None:
-    source, target = vocabulary("[UNK]", "home"), vocabulary("[UNK]", "강")
-    with pytest.raises(ValueError, match="placed"):
-        initialize(source, target, match_vocabularies(source, target), TransferRecipe.build({"method": method}))
-
-
-@over_methods
 def test_a_transfer_reports_combined_and_fallback_rows(method: str, tmp_path: Path, korean: dict[str, Path]) -> None:
     encoder = tiny_encoder("BertForMaskedLM", wordpiece(ENGLISH))
     recipe = TransferRecipe.build({"method": method, **korean})
@@ -221,8 +205,8 @@ def focus_rows(vectors: Mapping[str, Sequence[float]], source: Any, target: Any,
     width = len(next(iter(vectors.values())))
     table = np.array([vectors.get(token, [0.0] * width) for token in target.tokens], np.float32)
     recipe = TransferRecipe.build({"method": "focus", **settings})
-    overlap = match_vocabularies(source, target, fuzzy=recipe.fuzzy)
-    return initialize(source, target, overlap, recipe, placed=focus.place(table, target, overlap))
+    given = inputs(source, target, recipe, no_answer)
+    return build_rows(given, combine_nearest(focus.placed_by(table, given.vocabularies), given))
 
 
 def test_focus_is_sparsemax_over_the_overlap_and_nothing_else() -> None:
@@ -441,9 +425,9 @@ def test_the_covariance_scale_is_that_of_the_recipe(settings: dict[str, Any]) ->
     source, target = vocabulary("[UNK]", "ab", "cd", "ef"), vocabulary("[UNK]", "강")
     recipe = TransferRecipe.build({**settings, "covariance_scale": 1e-5, "residual": 0.0})
     silent = lambda texts: np.ones((len(texts), 1), np.float32) * np.array([[t.isascii()] for t in texts])  # noqa: E731
-    rows = initialize(source, target, match_vocabularies(source, target), recipe, embed=silent)
+    rows = initialize(inputs(source, target, recipe, silent))
     source_rows = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-    expected = draw_multivariate(source_rows[1:], 1, torch.Generator().manual_seed(0), covariance_scale=1e-5)
+    expected = multivariate.draw(source_rows[1:], 1, torch.Generator().manual_seed(0), covariance_scale=1e-5)
     assert torch.equal(rows.rows(source_rows)[1:], expected)
 
 

@@ -19,7 +19,8 @@ from tiny_bridge import MEANINGS, TinyBridge, save_tiny_bridge
 from sembridge.encoders.loading import load_bridge, load_encoder, load_tokenizer
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.bridge_quality import BridgeScore, score_bridges
-from sembridge.language_transfer.preparation import Vocabularies, prepare_transfer
+from sembridge.language_transfer.overlap import Vocabularies
+from sembridge.language_transfer.preparation import prepare_transfer
 from sembridge.language_transfer.recipe import TransferRecipe
 
 RECIPE = TransferRecipe.build({})
@@ -41,9 +42,7 @@ class RandomBridge:
 
 
 def scores(vocabularies: Vocabularies, bridges: dict[str, Any], dictionary: Path | None = None) -> list[BridgeScore]:
-    return score_bridges(
-        bridges, vocabularies.source, vocabularies.target, vocabularies.overlap, RECIPE, dictionary=dictionary
-    )
+    return score_bridges(bridges, vocabularies, RECIPE, dictionary=dictionary)
 
 
 @cache

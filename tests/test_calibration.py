@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sembridge.language_transfer.initialization.methods import initialize
 from sentence_transformers import SparseEncoder
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 
@@ -22,7 +23,6 @@ from sembridge.language_transfer.calibration import (
     spread_rows,
 )
 from sembridge.language_transfer.drawn_rows import excess_firing
-from sembridge.language_transfer.initialization.methods import initialize
 from sembridge.language_transfer.initialization.rows import Initialization
 from sembridge.language_transfer.overlap import match_vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe

@@ -25,7 +25,7 @@ from sembridge.experiments.contents import Contents
 from sembridge.experiments.grid import run_grid
 from sembridge.experiments.places import Places, find_places
 from sembridge.experiments.plan import plan_grid
-from sembridge.experiments.recipe import GridRecipe, draws
+from sembridge.experiments.recipe import GridRecipe
 from sembridge.experiments.store import Store
 from sembridge.experiments.workers import Job, Outcome, Worker
 from sembridge.language_transfer.recipe import TransferRecipe
@@ -419,7 +419,7 @@ def test_a_method_s_own_bridge_makes_its_rows(world: Path, tmp_path: Path) -> No
     ],
 )
 def test_methods_that_draw_are_known_from_their_settings(given: dict[str, Any], expected: bool) -> None:
-    assert draws(TransferRecipe.build(given)) is expected
+    assert TransferRecipe.build(given).is_seeded is expected
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def target(family: str) -> PreTrainedTokenizerBase:
 def inspect(family: str, text: str | None = None, **settings: Any) -> Inspection:
     recipe = TransferRecipe.build(settings)
     prepared = prepare_transfer(source(family), target(family), recipe)
-    return inspect_transfer(prepared, recipe, text=text, bridge_width=64)
+    return inspect_transfer(prepared, text=text, bridge_width=64)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -32,13 +32,14 @@ from tiny_bridge import TinyBridge, save_tiny_bridge
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-import sembridge.language_transfer.assembly as language_transfer
 from sembridge.encoders.anatomy import check_source_encoder, read_anatomy
 from sembridge.encoders.fingerprint import weights_fingerprint
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.assembly import transfer
+from sembridge.language_transfer.bridge_pool import JoinedBridge
 from sembridge.language_transfer.calibration import random_texts
+from sembridge.language_transfer.clock import Clock
 from sembridge.language_transfer.folder import LanguageTransfer, Origin, read_report
 from sembridge.language_transfer.initialization.rows import RowKind
 from sembridge.language_transfer.preparation import prepare_transfer
@@ -502,10 +503,10 @@ def test_the_report_says_where_the_source_lay_and_how_to_recognise_it(
 
 
 def test_a_stage_inside_a_stage_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, times = language_transfer._Clock(), iter([0.0, 1.0, 4.0, 6.0])
-    monkeypatch.setattr("sembridge.language_transfer.assembly.time.perf_counter", lambda: next(times))
+    clock, times = Clock(), iter([0.0, 1.0, 4.0, 6.0])
+    monkeypatch.setattr("sembridge.language_transfer.clock.time.perf_counter", lambda: next(times))
     with clock.stage("weights"):
-        clock.timed("bridge", lambda texts: np.zeros((len(texts), 1)))(["a"])
+        JoinedBridge(lambda texts: np.zeros((len(texts), 1), np.float32), None, clock)(["a"])
     assert clock.seconds == {"bridge": 3.0, "weights": 3.0}
 
 

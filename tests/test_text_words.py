@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import spelled_tokenizer
+from test_initialization import inputs
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge
 from transformers import PreTrainedTokenizerFast
@@ -19,15 +20,16 @@ from sembridge import transfer
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.encoders.words import written_words
 from sembridge.errors import SembridgeError
-from sembridge.language_transfer.initialization.methods import initialize
+from sembridge.language_transfer.initialization.initialize import build_rows
 from sembridge.language_transfer.initialization.rows import Initialization
+from sembridge.language_transfer.initialization.sembridge import bridged_rows
 from sembridge.language_transfer.initialization.text_words import (
     WORDS_A_TOKEN,
     TextWords,
+    no_words,
     read_text_words,
     vectors_through_words,
 )
-from sembridge.language_transfer.overlap import match_vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 
 pytestmark = pytest.mark.numerics
@@ -127,10 +129,8 @@ def rows_of(words: TextWords | None, **settings: Any) -> Initialization:
     source, target = (read_vocabulary(tiny_tokenizer("wordpiece", language=name)) for name in ("en", "target"))
     bridge = TinyBridge()
     recipe = TransferRecipe.build(settings)
-    return initialize(
-        source, target, match_vocabularies(source, target), recipe, words=words,
-        embed=lambda texts: np.asarray(bridge.encode(list(texts)), np.float32),
-    )  # fmt: skip
+    given = inputs(source, target, recipe, lambda texts: np.asarray(bridge.encode(list(texts)), np.float32))
+    return build_rows(given, bridged_rows(given, no_words(len(target)) if words is None else words))
 
 
 def test_words_that_no_token_is_part_of_change_nothing() -> None:

@@ -14,7 +14,7 @@ import torch
 
 from sembridge import load_bridge
 from sembridge.files.atomic import write_folder
-from sembridge.language_transfer.initialization.gaussian import draw_multivariate
+from sembridge.language_transfer.initialization import multivariate
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     bridge = load_bridge(args.bridge)
     weight = bridge[0].embedding.weight.data
     rows = weight.float()
-    noise = draw_multivariate(rows, len(rows), torch.Generator().manual_seed(args.seed)) - rows.mean(0)
+    noise = multivariate.draw(rows, len(rows), torch.Generator().manual_seed(args.seed)) - rows.mean(0)
     weight.copy_(rows + args.noise * noise)
     write_folder(args.out, lambda folder: bridge.save(str(folder), create_model_card=False))
 

@@ -121,7 +121,7 @@ def transfer(
     recipe.check_files()
     if not dry_run:
         output.check()
-    bridges = models.bridge_names if recipe.method == "sembridge" else []
+    bridges = models.bridge_names if recipe.rule.needs_bridge else []
     loading.check(models.source, *bridges, tokenizers=[models.target_tokenizer])
     from sembridge.language_transfer import assembly, inspection, preparation
 
@@ -129,7 +129,7 @@ def transfer(
     encoder, tokenizer = loading.encoder(models.source), loading.tokenizer(models.target_tokenizer)
     if dry_run:
         prepared = preparation.prepare_transfer(encoder, tokenizer, recipe)
-        _print_inspection(inspection.inspect_transfer(prepared, recipe), as_json=as_json)
+        _print_inspection(inspection.inspect_transfer(prepared), as_json=as_json)
         if tuning_data is not None and not as_json:
             console.print(_tuning_plan(tuning_data))
         return
@@ -187,17 +187,16 @@ def inspect(
     content = None if text is None else inspection.read_text(text)
     encoder, tokenizer = loading.encoder(source), loading.tokenizer(target_tokenizer)
     prepared = preparation.prepare_transfer(encoder, tokenizer, recipe)
-    vocabularies = prepared.vocabularies
     scores = []
     if scoring.bridge:
         from sembridge.language_transfer.bridge_quality import score_bridges
 
         scores = score_bridges(
             {name: loading.bridge(name) for name in dict.fromkeys(scoring.bridge)},
-            vocabularies.source, vocabularies.target, vocabularies.overlap, recipe, dictionary=scoring.dictionary,
+            prepared.vocabularies, recipe, dictionary=scoring.dictionary,
             device=loading.device, cache_folder=scoring.cache, progress=sys.stderr.isatty() and not as_json,
         )  # fmt: skip
-    _print_inspection(inspection.inspect_transfer(prepared, recipe, text=content), as_json=as_json, scores=scores)
+    _print_inspection(inspection.inspect_transfer(prepared, text=content), as_json=as_json, scores=scores)
 
 
 def _tuning_data(name: str, recipe: TransferRecipe, fixed: set[str]) -> "RetrievalData":

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sembridge.errors import SembridgeError
-from sembridge.experiments.recipe import AlphaSweep, DataSet, GridRecipe, draws, short_name
+from sembridge.experiments.recipe import AlphaSweep, DataSet, GridRecipe, short_name
 from sembridge.experiments.results import FINE_TUNED, ZERO_SHOT
-from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
+from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.training.recipe import TrainRecipe
 
 FORMAT = 1  # raise it when results of finished cells must not be read any more
@@ -76,7 +76,7 @@ class Cell:
     def bridges(self, recipe: GridRecipe, roots: dict[str, str] | None = None) -> tuple[str, ...]:
         """Names of the bridges that the cell's transfer uses; none for a reference or a baseline."""
         settings = self.transfer_recipe(recipe)
-        if self.base is None or settings is None or settings.method != "sembridge":
+        if self.base is None or settings is None or not settings.rule.needs_bridge:
             return ()
         return recipe.bridges(self.base, self.language, roots=roots)
 
@@ -131,13 +131,13 @@ def _of_method(recipe: GridRecipe, source_encoder: str, language: str, stage: st
     for seed in _seeds(recipe, method, settings, stage):
         yield Cell(
             source_encoder, language, method, stage, seed,
-            base=method, alpha=_alpha(settings), with_hybrid=method in recipe.hybrids,
+            base=method, alpha=settings.entmax_alpha, with_hybrid=method in recipe.hybrids,
         )  # fmt: skip
 
 
 def _seeds(recipe: GridRecipe, method: str, settings: TransferRecipe, stage: str) -> tuple[int | None, ...]:
     if stage == ZERO_SHOT:
-        return recipe.seeds if draws(settings) else (None,)
+        return recipe.seeds if settings.is_seeded else (None,)
     trained = recipe.fine_tuning.methods
     if trained is not None and method not in trained:
         return ()
@@ -145,10 +145,10 @@ def _seeds(recipe: GridRecipe, method: str, settings: TransferRecipe, stage: str
 
 
 def _of_sweep(recipe: GridRecipe, source_encoder: str, language: str, sweep: AlphaSweep) -> Iterator[Cell]:
-    own_alpha = _alpha(recipe.transfer_recipe(sweep.method, language))
+    own_alpha = recipe.transfer_recipe(sweep.method, language).entmax_alpha
     for alpha in sweep.alphas:
         settings = recipe.transfer_recipe(sweep.method, language, alpha=alpha)
-        for seed in (sweep.seeds or recipe.seeds[:1]) if draws(settings) else (None,):
+        for seed in (sweep.seeds or recipe.seeds[:1]) if settings.is_seeded else (None,):
             if alpha == own_alpha and (seed is None or seed in recipe.seeds):
                 continue  # the method's own cell, which the tables of the sweep take
             method = f"{sweep.method}-alpha-{alpha:g}"
@@ -158,10 +158,6 @@ def _of_sweep(recipe: GridRecipe, source_encoder: str, language: str, sweep: Alp
 def _takes_part(sweep: AlphaSweep, source_encoder: str, language: str) -> bool:
     encoders, languages = sweep.source_encoders, sweep.languages
     return (encoders is None or source_encoder in encoders) and (languages is None or language in languages)
-
-
-def _alpha(settings: TransferRecipe) -> float | None:
-    return settings.alpha if settings.method == "sembridge" and settings.weighting == "entmax" else None
 
 
 def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
@@ -237,7 +233,5 @@ def _named(data: DataSet, split: str) -> dict[str, str]:
 
 
 def _without_effect(settings: TransferRecipe) -> set[str]:
-    """Settings that change no result; a baseline's rows know nothing of what the presets set."""
-    if settings.method != "sembridge":
-        return {"memory_budget_mb", "preset", *PRESETS["default"]}
-    return {"memory_budget_mb"} if _alpha(settings) is not None else {"memory_budget_mb", "alpha"}
+    """Settings that change no result under the method."""
+    return {name for name in TransferRecipe.model_fields if not settings.counts(name)}

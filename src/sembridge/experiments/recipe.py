@@ -17,9 +17,6 @@ Reference = Literal["bm25-words", "bm25-tokens", "english"]
 
 TRAINING, BRIDGE = "training", "bridge"  # keys of a method that are no settings of its transfer
 
-# Methods whose every new row is drawn. The others draw at most the few rows of tokens without usable similarity.
-_DRAWN_METHODS = ("random", "univariate", "multivariate")
-
 # How tables tell references and alpha sweeps from transfers.
 _NAMES_WITH_A_MEANING = re.compile(r"bm25|english$|hybrid-|.*-alpha-[\d.e+-]+$")
 
@@ -184,11 +181,11 @@ class GridRecipe(Recipe):
             except SembridgeError as error:
                 raise ValueError(str(error)) from None
             bridges = self.bridges(name, next(iter(self.languages)))
-            if recipe.method == "sembridge" and not bridges:
+            if recipe.rule.needs_bridge and not bridges:
                 raise ValueError(
                     f"method {name} needs a bridge: add the key `bridge`, e.g. intfloat/multilingual-e5-small"
                 )
-            if recipe.method != "sembridge" and BRIDGE in self.methods[name] and "fine-tuned" not in self.stages:
+            if not recipe.rule.needs_bridge and BRIDGE in self.methods[name] and "fine-tuned" not in self.stages:
                 raise ValueError(f"method {name} ({recipe.method}) uses no bridge: remove its key `bridge`")
         for name in (*self.hybrids, *(sweep.method for sweep in self.alpha_sweeps)):
             if name not in self.methods:
@@ -270,13 +267,6 @@ class GridRecipe(Recipe):
 def short_name(source_encoder: str) -> str:
     """What cells call a source encoder: the last part of its name."""
     return source_encoder.rstrip("/").rpartition("/")[2]
-
-
-def draws(recipe: TransferRecipe) -> bool:
-    """Whether new rows are drawn as a rule, so that another seed gives another encoder worth measuring."""
-    return recipe.method in _DRAWN_METHODS or (
-        recipe.method == "sembridge" and (recipe.residual > 0 or recipe.evidence)
-    )
 
 
 def _distinct(values: tuple[Any, ...], *, key: Any) -> tuple[Any, ...]:

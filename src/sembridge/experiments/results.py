@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sembridge.errors import SembridgeError
+from sembridge.language_transfer.methods import METHODS as TRANSFER_METHODS
 from sembridge.retrieval.columns import EvaluationRow
 
 MEASURE = "nDCG@10"
 ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
 GAUSSIANS = ("univariate", "multivariate")
 METHODS = (  # order of the rows: reference, baselines as in the paper, sembridge last
-    *("bm25-words", "bm25-tokens", "english", "random", "mean", *GAUSSIANS, "focus", "ofa", "wechsel"),
+    *("bm25-words", "bm25-tokens", "english"),
+    *(name for name, method in TRANSFER_METHODS.items() if not method.needs_bridge),
     *("sembridge-paper", "sembridge-default"),
 )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.assembly import transfer
+from sembridge.language_transfer.methods import METHODS
 from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.evaluation import Evaluation, evaluate
@@ -181,9 +182,10 @@ def check_tunable(recipe: TransferRecipe, fixed: Collection[str] = ()) -> None:
     Raises:
         SembridgeError: another method than sembridge, a name in `fixed` that is no setting, or all settings fixed.
     """
-    if recipe.method != "sembridge":
+    if not recipe.rule.settings.issuperset(VARIED):
+        tunable = ", ".join(name for name, method in METHODS.items() if method.settings.issuperset(VARIED))
         raise SembridgeError(
-            f"Method {recipe.method} has no settings to tune; tuning is for method sembridge. Leave one of the two out."
+            f"Method {recipe.method} has no settings to tune; tuning is for method {tunable}. Leave one of the two out."
         )
     if unknown := sorted(set(fixed) - TransferRecipe.model_fields.keys()):
         raise SembridgeError(f"{unknown[0]} is no setting of a transfer; expected one of {', '.join(VARIED)}.")

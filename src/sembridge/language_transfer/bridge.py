@@ -7,7 +7,8 @@ CPU; so each finished part is kept in a cache that later transfers, and a run af
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -41,6 +42,22 @@ class Bridge(Protocol):
     def encode(self, sentences: list[str], /) -> npt.ArrayLike:
         """Vectors of `sentences`, (len(sentences), dim), floats, in the same order."""
         ...
+
+
+Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
+"""Texts -> (n, dim) unit vectors, zeros where the bridge has none: a `CachedBridge`, several joined, a function."""
+
+
+@dataclass(frozen=True, eq=False)
+class CachedBridge:
+    """A bridge as a transfer asks it, in one call: texts to unit vectors. Arguments as of `embed_texts`."""
+
+    bridge: Bridge
+    cache_folder: Path | None = None
+    progress: bool = False
+
+    def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        return embed_texts(self.bridge, texts, cache_folder=self.cache_folder, progress=self.progress)
 
 
 def embed_texts(

@@ -14,19 +14,83 @@ correction, entmax and evidence, is the same as for a single bridge.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from sembridge.errors import SembridgeError
+from sembridge.language_transfer.bridge import Bridge, CachedBridge, Embed, bridge_settings
+from sembridge.language_transfer.clock import Clock
 from sembridge.language_transfer.entmax import TopKSoftmax
 from sembridge.language_transfer.initialization.evidence import FEWEST_TOKENS, above_chance, scores_by_chance
 from sembridge.language_transfer.initialization.hub_correction import HubCorrected, hub_corrected
-from sembridge.language_transfer.initialization.sembridge import Embed
+from sembridge.language_transfer.initialization.sembridge import bridged_texts
+from sembridge.language_transfer.overlap import Vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.language_transfer.similarity import sparse_weights
 
 DECIMALS = 4  # of weights: beyond them they depend on the number of threads
 STANDARD_ERRORS = 3  # below them a bridge's signal is none
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedBridge:
+    """All bridges of a transfer as one, asked in one call: texts -> unit vectors.
+
+    Attributes:
+        embed: what is asked.
+        settings: what a report says of it: those of the bridge, or `name` and, by name, the `bridges` with their
+            weights; None where there is none.
+        clock: of the transfer.
+    """
+
+    embed: Embed
+    settings: dict[str, object] | None
+    clock: Clock
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        with self.clock.stage("bridge"):
+            return self.embed(texts)
+
+
+def join_bridges(
+    bridges: Sequence[Bridge],
+    vocabularies: Vocabularies,
+    recipe: TransferRecipe,
+    *,
+    device: str = "cpu",
+    cache_folder: Path | None = None,
+    progress: bool = False,
+    clock: Clock,
+) -> JoinedBridge:
+    """`bridges` as one, weighed by what they do with the texts of a transfer; without any, one that refuses to answer.
+
+    Args:
+        clock: the time that this and every later question takes is its stage "bridge".
+
+    Raises:
+        SembridgeError: as `embed_texts`.
+    """
+    if not bridges:
+        return JoinedBridge(_refuse, None, clock)
+    embeds = [CachedBridge(bridge, cache_folder, progress) for bridge in bridges]
+    with clock.stage("bridge"):
+        settings = [dict[str, object](bridge_settings(bridge)) for bridge in bridges]
+        if len(bridges) == 1:
+            return JoinedBridge(embeds[0], settings[0], clock)
+        found = combine(embeds, *bridged_texts(vocabularies, recipe), recipe, device=device)
+    each = [{**of_bridge, "weight": weight} for of_bridge, weight in zip(settings, found.weights, strict=True)]
+    each.sort(key=lambda of_bridge: (str(of_bridge["name"]), str(of_bridge["fingerprint"])))
+    name = " + ".join(dict.fromkeys(str(of_bridge["name"]) for of_bridge in each))
+    return JoinedBridge(found.embed, {"name": name, "bridges": each}, clock)
+
+
+def _refuse(texts: Sequence[str]) -> np.ndarray:
+    raise SembridgeError(
+        f"A bridge is asked for {len(texts):,} texts and none was given; give a multilingual dense encoder, e.g. "
+        "BAAI/bge-m3."
+    )
 
 
 @dataclass(frozen=True, eq=False)

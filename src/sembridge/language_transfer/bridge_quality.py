@@ -9,23 +9,22 @@ m random vectors about m / (n + m) return home, and a bridge that knows nothing 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from sembridge.encoders.static_rules import unknown_texts
-from sembridge.encoders.vocabulary import Vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.language_transfer.bridge import Bridge, embed_texts
+from sembridge.language_transfer.bridge import Bridge, CachedBridge, Embed
 from sembridge.language_transfer.bridge_pool import combine, nearest_above_chance
 from sembridge.language_transfer.entmax import TopKSoftmax
 from sembridge.language_transfer.initialization.evidence import FEWEST_TOKENS
 from sembridge.language_transfer.initialization.hub_correction import HubCorrected, hub_corrected
-from sembridge.language_transfer.initialization.sembridge import Embed, bridged_texts
+from sembridge.language_transfer.initialization.sembridge import bridged_texts
 from sembridge.language_transfer.initialization.wechsel import read_dictionary
-from sembridge.language_transfer.overlap import Overlap
+from sembridge.language_transfer.overlap import Vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.language_transfer.similarity import sparse_weights
 
@@ -62,9 +61,7 @@ class BridgeScore:
 
 def score_bridges(
     bridges: Mapping[str, Bridge],
-    source: Vocabulary,
-    target: Vocabulary,
-    overlap: Overlap,
+    vocabularies: Vocabularies,
     recipe: TransferRecipe,
     *,
     dictionary: Path | None = None,
@@ -81,7 +78,7 @@ def score_bridges(
         SembridgeError: the dictionary cannot be read or translates no target token to a source token, there is no
             token to combine or none that may lend its row, or as `embed_texts`.
     """
-    source_texts, target_texts = bridged_texts(source, target, overlap, recipe)
+    source_texts, target_texts = bridged_texts(vocabularies, recipe)
     if not source_texts or not target_texts:
         raise SembridgeError(
             f"A transfer would ask a bridge nothing: {len(target_texts)} target tokens to combine, {len(source_texts)} "
@@ -89,10 +86,7 @@ def score_bridges(
         )
     words = _distinct_words(source_texts)
     right = None if dictionary is None else _translations(dictionary, words, target_texts)
-    embeds: dict[str, Embed] = {
-        name: partial(embed_texts, bridge, cache_folder=cache_folder, progress=progress)
-        for name, bridge in bridges.items()
-    }
+    embeds: dict[str, Embed] = {name: CachedBridge(bridge, cache_folder, progress) for name, bridge in bridges.items()}
     if len(embeds) > 1:
         together = combine(list(embeds.values()), source_texts, target_texts, recipe, device=device)
         embeds[" + ".join(embeds)] = together.embed

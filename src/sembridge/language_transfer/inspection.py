@@ -14,7 +14,8 @@ from sembridge.encoders.vocabulary import TokenKind, Vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.files.lines import read_lines
 from sembridge.language_transfer.initialization.sembridge import candidate_ids
-from sembridge.language_transfer.preparation import PreparedTransfer, Vocabularies, prepare_transfer
+from sembridge.language_transfer.overlap import Vocabularies
+from sembridge.language_transfer.preparation import PreparedTransfer, prepare_transfer
 from sembridge.language_transfer.recipe import TransferRecipe
 
 if TYPE_CHECKING:
@@ -94,12 +95,11 @@ def inspect(
         SembridgeError: as `prepare_transfer`.
     """
     recipe = recipe or TransferRecipe.build({})
-    return inspect_transfer(prepare_transfer(encoder, target_tokenizer, recipe), recipe, text=text)
+    return inspect_transfer(prepare_transfer(encoder, target_tokenizer, recipe), text=text)
 
 
 def inspect_transfer(
     prepared: PreparedTransfer,
-    recipe: TransferRecipe,
     *,
     text: str | None = None,
     bridge_width: int = DEFAULT_BRIDGE_WIDTH,
@@ -112,7 +112,7 @@ def inspect_transfer(
         overlap=vocabularies.counts(),
         scripts=_token_scripts(vocabularies.target),
         text=None if text is None else text_statistics(prepared.tokenizer, vocabularies.target, text),
-        estimate=estimate(vocabularies, recipe, hidden_size=hidden_size, bridge_width=bridge_width),
+        estimate=estimate(vocabularies, prepared.recipe, hidden_size=hidden_size, bridge_width=bridge_width),
         habits=tokenizer_habits(prepared.tokenizer, prepared.source_tokenizer),
     )
 
@@ -153,7 +153,7 @@ def estimate(vocabularies: Vocabularies, recipe: TransferRecipe, *, hidden_size:
     """Memory and time of the initialisation, from sizes and a short measurement of this machine."""
     source, target = vocabularies.source, vocabularies.target
     row_floats = 2 * (len(source) + len(target)) * hidden_size
-    if recipe.method != "sembridge":
+    if not recipe.rule.needs_bridge:
         return Estimate(texts_to_encode=0, similarity_gflop=0.0, seconds=0.0, memory_mb=round(row_floats * 4 / 2**20))
     candidates = candidate_ids(source, recipe.candidates)
     combined = vocabularies.new_ids

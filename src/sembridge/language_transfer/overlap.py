@@ -5,15 +5,12 @@ from collections import defaultdict
 from collections.abc import Container
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from sembridge.encoders.token_spelling import word_bytes
-
-if TYPE_CHECKING:
-    pass
 from sembridge.encoders.vocabulary import ROLES, TokenKind, Vocabulary, counts
 
 
@@ -46,6 +43,25 @@ class Overlap:
     def counts(self) -> dict[str, int]:
         """Number of pairs of each kind, by its name in lower case."""
         return counts(self.kinds, MatchKind)
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabularies:
+    """Both vocabularies and their overlap: all that is known before a bridge is asked."""
+
+    source: Vocabulary
+    target: Vocabulary
+    overlap: Overlap
+
+    @cached_property
+    def new_ids(self) -> npt.NDArray[np.int64]:
+        """(n_new,) ascending ids of the target tokens that have text and are not in the overlap."""
+        return np.setdiff1d(self.target.text_ids, self.overlap.target_ids)
+
+    def counts(self) -> dict[str, int]:
+        """Target tokens a kind of overlap, and how many are left to the bridge or to the fallback."""
+        n_left = len(self.target) - len(self.overlap) - len(self.new_ids)
+        return {**self.overlap.counts(), "to combine": len(self.new_ids), "to fall back": n_left}
 
 
 def _match_roles(source: Vocabulary, target: Vocabulary, matched: Container[int]) -> dict[int, int]:

@@ -16,14 +16,16 @@ import numpy as np
 import torch
 from tokenizers import AddedToken
 
-from sembridge.encoders.anatomy import check_source_encoder
+from sembridge.encoders.anatomy import read_anatomy
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
 from sembridge.encoders.words import UNSPACED, written_words
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import Alignment
+from sembridge.language_transfer.bridge import Embed
+from sembridge.language_transfer.initialization.inputs import Inputs
 from sembridge.language_transfer.initialization.rows import RowKind
-from sembridge.language_transfer.initialization.sembridge import Embed, bridged_rows
-from sembridge.language_transfer.overlap import MatchKind, Overlap, match_vocabularies
+from sembridge.language_transfer.initialization.sembridge import place
+from sembridge.language_transfer.overlap import MatchKind, Overlap, Vocabularies, match_vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.language_transfer.sparse_matrix import SparseWeights
 
@@ -79,15 +81,16 @@ def with_words(
         embed: the bridge's vectors of texts.
 
     Raises:
-        SembridgeError: as `bridged_rows`.
+        SembridgeError: as `place` of method sembridge.
     """
-    source_vocabulary = read_vocabulary(source.tokenizer, n_rows=check_source_encoder(source).n_rows)
+    source_vocabulary = read_vocabulary(source.tokenizer, n_rows=read_anatomy(source).n_rows)
     longer, word_ids = _with_tokens(tokenizer, words)
     target = read_vocabulary(longer, n_rows=max([alignment.weights.n_rows, *(word_ids + 1)]))
     recipe = TransferRecipe.build(_RECIPE | ({} if len(word_ids) >= FEWEST_FOR_HUBS else {"hub_neighbours": 0}))
     found = match_vocabularies(source_vocabulary, target)
     copied = _only(found, word_ids)
-    combined = bridged_rows(source_vocabulary, target, _all_but(found, target, word_ids), embed, recipe)
+    left = Vocabularies(source_vocabulary, target, _all_but(found, target, word_ids))
+    combined = place(Inputs(left, source.tokenizer, longer, recipe, embed))
     weights = _joined(alignment, word_ids, copied, combined.target_ids, combined.weights, n_target=len(target))
     kinds = np.full(len(target), RowKind.FALLBACK, np.uint8)
     kinds[: alignment.weights.n_rows] = alignment.kinds

@@ -1,45 +1,19 @@
 """What a transfer starts from: the source encoder read, the tokenizer of the result, and both vocabularies compared."""
 
-from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from sembridge.encoders.anatomy import Anatomy, check_source_encoder
 from sembridge.encoders.tokenizer_habits import add_special_tokens
 from sembridge.encoders.transplant import check_target_tokenizer
-from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
+from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.language_transfer.extension import extend_tokenizer, extended_overlap
-from sembridge.language_transfer.overlap import MatchKind, Overlap, match_vocabularies
+from sembridge.language_transfer.overlap import Vocabularies, match_vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
     from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True, eq=False)
-class Vocabularies:
-    """Both vocabularies and their overlap: all that is known before a bridge is asked."""
-
-    source: Vocabulary
-    target: Vocabulary
-    overlap: Overlap
-
-    @cached_property
-    def new_ids(self) -> np.ndarray:
-        """(n_new,) ascending ids of the target tokens that have text and are not in the overlap."""
-        return np.setdiff1d(self.target.text_ids, self.overlap.target_ids)
-
-    def counts(self) -> dict[str, int]:
-        """Target tokens a kind of overlap, and how many are left to the bridge or to the fallback."""
-        found = Counter(MatchKind(kind).name.lower() for kind in self.overlap.kinds.tolist())
-        counts = {kind.name.lower(): found[kind.name.lower()] for kind in MatchKind}
-        counts["to combine"] = len(self.new_ids)
-        counts["to fall back"] = len(self.target) - len(self.overlap.target_ids) - len(self.new_ids)
-        return counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +25,13 @@ class PreparedTransfer:
         tokenizer: of the encoder to be made: the target's, with the special tokens around a text that it does not add
             where the recipe asks for them, or the source's with the target's new tokens appended.
         vocabularies: of the source encoder and of `tokenizer`.
+        recipe: its settings.
     """
 
     encoder: Anatomy
     tokenizer: "PreTrainedTokenizerBase"
     vocabularies: Vocabularies
+    recipe: TransferRecipe
 
     @property
     def source_tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -79,4 +55,4 @@ def prepare_transfer(
     source, target = read_vocabulary(encoder.tokenizer, n_rows=anatomy.n_rows), read_vocabulary(tokenizer)
     overlap = (extended_overlap if recipe.extend else match_vocabularies)(source, target, fuzzy=recipe.fuzzy)
     check_target_tokenizer(anatomy, tokenizer, n_target=len(target))
-    return PreparedTransfer(anatomy, tokenizer, Vocabularies(source, target, overlap))
+    return PreparedTransfer(anatomy, tokenizer, Vocabularies(source, target, overlap), recipe)

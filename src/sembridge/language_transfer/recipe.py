@@ -1,14 +1,18 @@
 """The settings of a language transfer, and the presets."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
 from sembridge.errors import SembridgeError
 from sembridge.files.recipe import RUNNING, Recipe, setting, value_text
+from sembridge.language_transfer.methods import METHODS, Method
 
-Method = Literal["sembridge", "random", "mean", "univariate", "multivariate", "focus", "ofa", "wechsel"]
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]  # refused with the list of all others
 Preset = Literal["default", "paper"]
 
 # Headings of `sembridge transfer --help`.
@@ -44,12 +48,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-# The files a method cannot do without, and what each of them holds.
-NEEDED_FILES: dict[str, tuple[str, ...]] = {
-    "focus": ("target_text",),
-    "ofa": ("word_vectors",),
-    "wechsel": ("word_vectors", "source_word_vectors", "dictionary"),
-}
+# What the files hold that a method may need.
 _CONTENTS = {
     "target_text": "UTF-8 text of the target language, one passage a line, .gz allowed",
     "word_vectors": "word vectors of the target language (ofa: multilingual ones) in word2vec format, .gz allowed",
@@ -62,7 +61,7 @@ class TransferRecipe(Recipe):
     """Everything that decides what a language transfer makes, apart from the three models themselves."""
 
     preset: Preset = setting("default", help="settings that go together; paper: as published")
-    method: Method = setting("sembridge", help="how rows are built: sembridge, or a baseline", group=ROWS)
+    method: MethodName = setting("sembridge", help="how rows are built: sembridge, or a baseline", group=ROWS)
     weighting: Literal["entmax", "softmax-topk"] = setting(
         "entmax", help="how similarities become the weights of source tokens", group=ROWS
     )
@@ -151,14 +150,39 @@ class TransferRecipe(Recipe):
         return _preset_settings(overrides.get("preset"))
 
     @property
+    def rule(self) -> Method:
+        """What is known of the method."""
+        return METHODS[self.method]
+
+    def counts(self, setting: str) -> bool:
+        """Whether a setting decides over the result; a published baseline's rows know nothing of the presets'."""
+        if setting == "alpha" and self.weighting != "entmax":
+            return False
+        return setting in self.rule.settings
+
+    @property
+    def entmax_alpha(self) -> float | None:
+        """The exponent, or None where no entmax is computed."""
+        return self.alpha if self.counts("alpha") else None
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether new rows are drawn as a rule, so that another seed gives another encoder worth measuring."""
+        return self.rule.is_seeded or any(getattr(self, setting) for setting in self.rule.seeded_with)
+
+    @property
     def is_calibrated(self) -> bool:
         """Whether the new rows are changed after looking at what they do; no published baseline's are."""
-        return self.method == "sembridge" and (self.match_activity or self.firing_cap < 1)
+        return (self.counts("match_activity") and self.match_activity) or self._caps_firing
 
     @property
     def reads_words(self) -> bool:
         """Whether tokens are placed also by the words of a text; `through_words` without one changes nothing."""
-        return self.method == "sembridge" and self.through_words and self.target_text is not None
+        return self.counts("through_words") and self.through_words and self.target_text is not None
+
+    @property
+    def _caps_firing(self) -> bool:
+        return self.counts("firing_cap") and self.firing_cap < 1
 
     def check_files(self) -> None:
         """Nothing, if every file that the method reads is given and is there.
@@ -166,12 +190,11 @@ class TransferRecipe(Recipe):
         Raises:
             SembridgeError: one is not.
         """
-        for name in NEEDED_FILES.get(self.method, ()):
+        given = [name for name in self.rule.optional_files if getattr(self, name) is not None]
+        if not (self.reads_words or self._caps_firing):
+            given = [name for name in given if name != "target_text"]
+        for name in (*self.rule.files, *given):
             self.file(name)
-        if self.reads_words or (self.method == "sembridge" and self.firing_cap < 1 and self.target_text is not None):
-            self.file("target_text")
-        if self.method == "ofa" and self.source_word_vectors is not None:
-            self.file("source_word_vectors")
 
     def file(self, name: str) -> Path:
         """The path under one of the file settings.

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -19,7 +18,7 @@ from sembridge.encoders.stated import Task, prompt_of, treats_sides_apart
 from sembridge.encoders.vectors import EncodeWith
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import ALIGNMENT_FILE, Alignment
-from sembridge.language_transfer.bridge import Bridge, embed_texts
+from sembridge.language_transfer.bridge import Bridge, CachedBridge
 from sembridge.language_transfer.initialization.rows import RowKind
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.evaluation import evaluate
@@ -61,7 +60,7 @@ class Teacher:
     """The bridge's cosines of a batch's queries and documents, looked up by row."""
 
     def __init__(self, bridge: Bridge, data: TrainingData, recipe: TrainRecipe, cache_folder: Path | None) -> None:
-        ask, answer = (partial(embed_texts, _side(bridge, t), cache_folder=cache_folder) for t in get_args(Task))
+        ask, answer = (CachedBridge(_side(bridge, t), cache_folder) for t in get_args(Task))
         self.temperature = recipe.distill_temperature
         self.queries = torch.from_numpy(ask(data.queries))  # (n, dim)
         columns = [data.documents, *(list(column) for column in zip(*data.negatives, strict=True))]

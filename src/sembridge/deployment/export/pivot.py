@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.encoders.loading import load_tokenizer
 from sembridge.language_transfer.alignment import Alignment
-from sembridge.language_transfer.bridge import Bridge, embed_texts
+from sembridge.language_transfer.bridge import Bridge, CachedBridge
 from sembridge.language_transfer.pivot import Pivot, pivot_encoder
 from sembridge.language_transfer.pivot_words import with_words
 
@@ -39,7 +38,7 @@ def export_pivot(
     pivot, alignment = Pivot.load(transferred, source), Alignment.load(transferred)
     if words and bridge is not None:
         tokenizer = load_tokenizer(transferred)
-        longer, alignment = with_words(source, tokenizer, alignment, words, partial(embed_texts, bridge))
+        longer, alignment = with_words(source, tokenizer, alignment, words, CachedBridge(bridge))
         facts = replace(pivot.facts, n_words=len(longer) - len(tokenizer))
         pivot = Pivot(pivot_encoder(source, longer, alignment), facts)
 

@@ -10,6 +10,7 @@ from sembridge.errors import SembridgeError
 from sembridge.experiments.results import CurvePoint, Results, read_results
 from sembridge.files.records import parse_record, read_record, read_text
 from sembridge.language_transfer.folder import TransferReport, read_report
+from sembridge.language_transfer.methods import METHODS
 
 ALIGNMENT_FILE = "alignment.safetensors"  # named here: a page about a grid loads no torch
 TRAINING_FILE, CURVE_FILE, RESULTS_FILE = "training.json", "curve.jsonl", "results.jsonl"
@@ -46,7 +47,8 @@ class TransferFolder:
     def method(self) -> str:
         """The initialization as a grid calls it: sembridge-default, sembridge-paper, multivariate."""
         method, preset = self.report.recipe.get("method", "sembridge"), self.report.recipe.get("preset")
-        return f"{method}-{preset}" if method == "sembridge" and preset else str(method)
+        rule = METHODS.get(str(method))
+        return f"{method}-{preset}" if preset and rule and "preset" in rule.settings else str(method)
 
     @property
     def language(self) -> str:

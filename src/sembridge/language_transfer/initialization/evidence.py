@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sembridge.language_transfer.entmax import TopKSoftmax
-from sembridge.language_transfer.initialization.gaussian import draw_multivariate
+from sembridge.language_transfer.initialization import multivariate
 from sembridge.language_transfer.initialization.hub_correction import HubCorrected
 from sembridge.language_transfer.similarity import sparse_weights
 from sembridge.language_transfer.sparse_matrix import SparseWeights
@@ -35,7 +35,7 @@ def chance_vectors(target_vectors: Tensor) -> Tensor:
 
     Always the same ones: a recipe's seed decides over drawn rows, not over what a bridge is worth.
     """
-    drawn = draw_multivariate(target_vectors, N_CHANCE, torch.Generator().manual_seed(0))
+    drawn = multivariate.draw(target_vectors, N_CHANCE, torch.Generator().manual_seed(0))
     return functional.normalize(drawn, dim=1)
 
 

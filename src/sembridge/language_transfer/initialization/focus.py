@@ -18,15 +18,14 @@ from sembridge.errors import SembridgeError
 from sembridge.files.lines import read_lines
 from sembridge.files.vector_cache import VectorCache, assets_folder
 from sembridge.language_transfer.entmax import Entmax
-from sembridge.language_transfer.initialization.rows import PlacedTokens
+from sembridge.language_transfer.initialization.inputs import Inputs
+from sembridge.language_transfer.initialization.rows import CombinedRows, PlacedTokens, combine_nearest
 from sembridge.language_transfer.initialization.word_vectors import (
     FastTextSettings,
-    Tokenizers,
     load_gensim,
     train_fasttext,
 )
-from sembridge.language_transfer.overlap import Overlap
-from sembridge.language_transfer.recipe import TransferRecipe
+from sembridge.language_transfer.overlap import Vocabularies
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,34 +33,38 @@ if TYPE_CHECKING:
 _LINES_A_BATCH = 1000
 
 
-def place_tokens(
-    source: Vocabulary,
-    target: Vocabulary,
-    overlap: Overlap,
-    recipe: TransferRecipe,
-    tokenizers: Tokenizers,
-    *,
-    cache_folder: Path | None = None,
-    progress: bool = False,
-) -> PlacedTokens:
+def place(inputs: Inputs) -> CombinedRows:
+    """The weights of the target tokens that have a vector.
+
+    Raises:
+        SembridgeError: as `place_tokens`; or none of the tokens that may lend rows has a vector.
+    """
+    with inputs.clock.stage("word vectors"):
+        placed = place_tokens(inputs)
+    return combine_nearest(placed, inputs)
+
+
+def place_tokens(inputs: Inputs) -> PlacedTokens:
     """Target tokens by their fastText vectors; the candidates are the overlap's target tokens, by theirs.
 
     Raises:
         SembridgeError: the text is missing or empty, or gensim is not installed.
     """
-    del source
-    settings = FastTextSettings(seed=recipe.seed % 2**32)
-    path = recipe.file("target_text")
+    settings = FastTextSettings(seed=inputs.recipe.seed % 2**32)
+    path = inputs.recipe.file("target_text")
     lines = list(read_lines(path))
     if not lines:
         raise SembridgeError(f"Target text {path} is empty; expected one passage a line.")
-    vectors = token_vectors(lines, tokenizers.target, target, settings, cache_folder=cache_folder, progress=progress)
-    return place(vectors, target, overlap)
+    vectors = token_vectors(
+        lines, inputs.target_tokenizer, inputs.target, settings, cache_folder=inputs.cache_folder,
+        progress=inputs.progress,
+    )  # fmt: skip
+    return placed_by(vectors, inputs.vocabularies)
 
 
-def place(vectors: np.ndarray, target: Vocabulary, overlap: Overlap) -> PlacedTokens:
+def placed_by(vectors: np.ndarray, vocabularies: Vocabularies) -> PlacedTokens:
     """The same from (n_target, dim) vectors of the target tokens."""
-    new_ids = np.setdiff1d(target.text_ids, overlap.target_ids)
+    target, overlap, new_ids = vocabularies.target, vocabularies.overlap, vocabularies.new_ids
     with_text = np.isin(overlap.target_ids, target.text_ids)
     copied_ids = overlap.target_ids[with_text]
     return PlacedTokens(

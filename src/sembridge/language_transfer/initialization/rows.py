@@ -11,6 +11,7 @@ from torch import Tensor
 from sembridge.encoders.vocabulary import TokenKind, Vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.entmax import Entmax, TopKSoftmax
+from sembridge.language_transfer.initialization.inputs import Inputs
 from sembridge.language_transfer.overlap import MatchKind, Overlap
 from sembridge.language_transfer.similarity import sparse_weights
 from sembridge.language_transfer.sparse_matrix import SparseWeights
@@ -67,19 +68,13 @@ class PlacedTokens:
     rule: Entmax | TopKSoftmax
 
 
-def combine_nearest(
-    placed: PlacedTokens,
-    *,
-    n_source: int,
-    memory_budget: int,
-    device: str = "cpu",
-    progress: Callable[[int], None] | None = None,
-) -> CombinedRows:
+def combine_nearest(placed: PlacedTokens, inputs: Inputs) -> CombinedRows:
     """The rows of the placed target tokens: `placed.rule` over their cosines to the candidates.
 
     Raises:
         SembridgeError: there are target tokens with a vector, but no candidate with one.
     """
+    n_source = len(inputs.source)
     has_vector = placed.target_vectors.any(1)
     names = np.array(placed.source_names, dtype=object)
     order = np.argsort(names, kind="stable")
@@ -96,9 +91,8 @@ def combine_nearest(
         _unit(placed.target_vectors[has_vector]),
         _unit(placed.source_vectors[order]),
         rule=placed.rule,
-        memory_budget=memory_budget,
-        device=device,
-        progress=progress,
+        memory_budget=inputs.memory_budget,
+        device=inputs.device,
     )
     return CombinedRows(target_ids, _named_columns(weights, source_ids, n_source), row_maximum(weights))
 

@@ -4,7 +4,6 @@ w[t, :] = entmax_alpha(cos(B(t), B(source tokens))) for every target token t tha
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from sembridge.encoders.scripts import script_of
 from sembridge.encoders.vocabulary import Vocabulary
 from sembridge.errors import SembridgeError
+from sembridge.language_transfer.bridge import Embed
 from sembridge.language_transfer.entmax import Entmax, TopKSoftmax
 from sembridge.language_transfer.initialization.evidence import (
     FEWEST_TOKENS,
@@ -23,40 +23,42 @@ from sembridge.language_transfer.initialization.evidence import (
     scores_by_chance,
 )
 from sembridge.language_transfer.initialization.hub_correction import HubCorrected, hub_corrected
+from sembridge.language_transfer.initialization.inputs import Inputs
 from sembridge.language_transfer.initialization.rows import CombinedRows, row_maximum
-from sembridge.language_transfer.initialization.text_words import TextWords, vectors_through_words
-from sembridge.language_transfer.overlap import Overlap
+from sembridge.language_transfer.initialization.text_words import (
+    TextWords,
+    no_words,
+    vectors_through_words,
+    words_of_file,
+)
+from sembridge.language_transfer.overlap import Vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.language_transfer.similarity import sparse_weights
 from sembridge.language_transfer.sparse_matrix import SparseWeights
 
-Embed = Callable[[Sequence[str]], np.ndarray]
-"""Texts -> (n, dim) float32 unit vectors, zeros where the bridge has none: bridge.embed_texts with its bridge bound."""
 
-
-def bridged_rows(
-    source: Vocabulary,
-    target: Vocabulary,
-    overlap: Overlap,
-    embed: Embed,
-    recipe: TransferRecipe,
-    *,
-    words: TextWords | None = None,
-    device: str = "cpu",
-    progress: Callable[[int], None] | None = None,
-) -> CombinedRows:
+def place(inputs: Inputs) -> CombinedRows:
     """The sparse weights of every target token outside the overlap that has text and a bridge vector.
 
-    Args:
-        words: of a target text; the tokens that they contain are also placed by them.
-
     Raises:
-        SembridgeError: there is such a token, but no source token with a bridge vector that may lend its row.
+        SembridgeError: there is such a token, but no source token with a bridge vector that may lend its row; or the
+            recipe's target text is missing or has no words.
     """
-    candidates, source_vectors = _placed(source, candidate_ids(source, recipe.candidates), embed)
-    new_ids = np.setdiff1d(target.text_ids, overlap.target_ids)
-    wanted, target_vectors = _placed(target, new_ids, embed, words)
-    if len(new_ids) and len(candidates) == 0:
+    words = no_words(len(inputs.target))
+    if inputs.recipe.reads_words:
+        with inputs.clock.stage("words"):
+            path = inputs.recipe.file("target_text")
+            words = words_of_file(path, inputs.target_tokenizer, n_tokens=len(inputs.target), progress=inputs.progress)
+    return bridged_rows(inputs, words)
+
+
+def bridged_rows(inputs: Inputs, words: TextWords) -> CombinedRows:
+    """The same, given the words that place the tokens that they contain."""
+    source, target, recipe = inputs.source, inputs.target, inputs.recipe
+    lenders, alone = candidate_ids(source, recipe.candidates), no_words(len(source))
+    candidates, source_vectors = _placed(source, lenders, inputs.bridge, alone)
+    wanted, target_vectors = _placed(target, inputs.new_ids, inputs.bridge, words)
+    if len(inputs.new_ids) and len(candidates) == 0:
         raise SembridgeError(
             f"None of the {len(source):,} source tokens can lend its row: the bridge has no vector for any of those "
             f"that `candidates: {recipe.candidates}` allows. Check that the source encoder's tokenizer is its own, "
@@ -69,21 +71,16 @@ def bridged_rows(
         torch.from_numpy(target_vectors),
         torch.from_numpy(source_vectors[twins.first]),
         recipe.hub_neighbours,
-        memory_budget=recipe.memory_budget_mb << 20,
-        device=device,
+        memory_budget=inputs.memory_budget,
+        device=inputs.device,
     )
     weights = sparse_weights(
-        vectors.target,
-        vectors.source,
-        rule=_rule(recipe),
-        memory_budget=recipe.memory_budget_mb << 20,
-        device=device,
-        progress=progress,
+        vectors.target, vectors.source, rule=_rule(recipe), memory_budget=inputs.memory_budget, device=inputs.device
     )
     trust = None
     if recipe.evidence:
         by_name = np.argsort(np.array([target.tokens[i] for i in wanted], dtype=object), kind="stable")
-        trust = _confidence(weights, torch.from_numpy(target_vectors[by_name]), vectors, recipe, device)
+        trust = _confidence(weights, torch.from_numpy(target_vectors[by_name]), vectors, inputs)
     weights = vectors.plain(weights)
     best = row_maximum(weights)
     weights = _name_columns(weights, twins.ids_by_word_start, target.starts_word[wanted], len(source))
@@ -91,22 +88,19 @@ def bridged_rows(
     return CombinedRows(wanted[sure], _keep_rows(weights, sure), best[sure], None if trust is None else trust[sure])
 
 
-def bridged_texts(
-    source: Vocabulary, target: Vocabulary, overlap: Overlap, recipe: TransferRecipe
-) -> tuple[list[str], list[str]]:
-    """The distinct texts that `bridged_rows` asks the bridge for: of the candidates, and of the tokens to combine."""
-    lenders, wanted = candidate_ids(source, recipe.candidates), np.setdiff1d(target.text_ids, overlap.target_ids)
-    return sorted({source.texts[i] for i in lenders}), sorted({target.texts[i] for i in wanted})
+def bridged_texts(vocabularies: Vocabularies, recipe: TransferRecipe) -> tuple[list[str], list[str]]:
+    """The distinct texts that `place` asks the bridge for: of the candidates, and of the tokens to combine."""
+    source, target = vocabularies.source, vocabularies.target
+    lenders = candidate_ids(source, recipe.candidates)
+    return sorted({source.texts[i] for i in lenders}), sorted({target.texts[i] for i in vocabularies.new_ids})
 
 
-def _placed(
-    vocabulary: Vocabulary, ids: np.ndarray, embed: Embed, words: TextWords | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def _placed(vocabulary: Vocabulary, ids: np.ndarray, embed: Embed, words: TextWords) -> tuple[np.ndarray, np.ndarray]:
     """Those of `ids` whose text, or a word around it, the bridge knows, and their vectors (n_placed, dim)."""
     texts = [vocabulary.texts[i] for i in ids]
-    vectors = embed(texts) if texts else np.zeros((0, 1), np.float32)
-    if words is not None:
-        vectors = vectors_through_words(vectors, texts, ids, words, embed)
+    if not texts:
+        return ids, np.zeros((0, 1), np.float32)
+    vectors = vectors_through_words(embed(texts), texts, ids, words, embed)
     known = vectors.any(1)
     return ids[known], vectors[known]
 
@@ -164,9 +158,7 @@ def _group_twins(source: Vocabulary, candidates: np.ndarray) -> _Twins:
     return _Twins(np.array(start), np.stack([candidates[inside], candidates[start]]))
 
 
-def _confidence(
-    weights: SparseWeights, target_vectors: Tensor, vectors: HubCorrected, recipe: TransferRecipe, device: str
-) -> np.ndarray:
+def _confidence(weights: SparseWeights, target_vectors: Tensor, vectors: HubCorrected, inputs: Inputs) -> np.ndarray:
     """(n_wanted,) confidence of every row of `weights`, whose similarities are corrected by the hub term; all one where
     there are too few rows to tell their scores from those by chance.
 
@@ -175,7 +167,7 @@ def _confidence(
     """
     if weights.n_rows < FEWEST_TOKENS:
         return np.ones(weights.n_rows, np.float32)
-    by_chance = scores_by_chance(vectors, target_vectors, memory_budget=recipe.memory_budget_mb << 20, device=device)
+    by_chance = scores_by_chance(vectors, target_vectors, memory_budget=inputs.memory_budget, device=inputs.device)
     found: np.ndarray = np.multiply(
         above_chance(row_maximum(weights), by_chance), distinctness(row_margins(weights), by_chance)
     )

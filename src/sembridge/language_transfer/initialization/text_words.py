@@ -7,13 +7,18 @@ static vectors there; here the bridge reads the words.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from sembridge.encoders.words import UNSPACED, written_words
+from sembridge.errors import SembridgeError
+from sembridge.files.lines import spread_lines
+from sembridge.language_transfer.bridge import Embed
 from sembridge.language_transfer.initialization.word_vectors import mean_vectors, word_membership
 
 if TYPE_CHECKING:
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+N_LINES = 20_000
 MOST_WORDS = 50_000
 WORDS_A_TOKEN = 50
 _MOST_CHARACTERS = 30  # longer ones are addresses and file names
@@ -52,12 +58,37 @@ def read_text_words(
     return TextWords(words, np.array([count for _, count in ranked], dtype=np.float64), membership)
 
 
+def no_words(n_tokens: int) -> TextWords:
+    """None at all: every token stands for itself."""
+    return TextWords((), np.zeros(0), csr_array((n_tokens, 0), dtype=np.float64))
+
+
+def words_of_file(
+    path: Path, tokenizer: "PreTrainedTokenizerBase", *, n_tokens: int, progress: bool = False
+) -> TextWords:
+    """Words of a target text, counted in lines that are spread over it.
+
+    Where words are not set apart by spaces, what stands between two spaces is half a sentence and left out.
+
+    Raises:
+        SembridgeError: the file is damaged, or has no words between spaces.
+    """
+    lines = spread_lines(path, N_LINES)
+    counts = Counter(word for line in lines for word in written_words(line) if not UNSPACED.search(word))
+    if not counts:
+        raise SembridgeError(
+            f"Target text {path} has no words between spaces, which through_words needs; leave it off "
+            "for languages written without spaces."
+        )
+    return read_text_words(counts, tokenizer, n_tokens=n_tokens, progress=progress)
+
+
 def vectors_through_words(
     own: np.ndarray,
     texts: Sequence[str],
     ids: np.ndarray,
     words: TextWords,
-    embed: Callable[[Sequence[str]], np.ndarray],
+    embed: Embed,
 ) -> np.ndarray:
     """(n_ids, dim) float32: halfway between a token's own unit vector and that of the words that contain it.
 
@@ -69,6 +100,8 @@ def vectors_through_words(
         own: (n_ids, dim) unit vectors, zeros where the bridge has none.
         texts: of the tokens `ids`.
     """
+    if not words.words:
+        return own
     shares = _shares(texts, ids, words)
     read = np.unique(shares.indices)
     if not len(read):

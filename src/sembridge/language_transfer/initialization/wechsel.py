@@ -11,35 +11,36 @@ from pathlib import Path
 
 import numpy as np
 
-from sembridge.encoders.vocabulary import Vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.files.lines import read_lines
 from sembridge.language_transfer.entmax import TopKSoftmax
-from sembridge.language_transfer.initialization.rows import PlacedTokens
+from sembridge.language_transfer.initialization.inputs import Inputs
+from sembridge.language_transfer.initialization.rows import CombinedRows, PlacedTokens, combine_nearest
 from sembridge.language_transfer.initialization.word_vectors import (
-    Tokenizers,
     WordVectors,
     read_word_vectors,
     subword_vectors,
 )
-from sembridge.language_transfer.overlap import Overlap
-from sembridge.language_transfer.recipe import TransferRecipe
 
 
-def place_tokens(
-    source: Vocabulary,
-    target: Vocabulary,
-    overlap: Overlap,
-    recipe: TransferRecipe,
-    tokenizers: Tokenizers,
-    *,
-    progress: bool = False,
-) -> PlacedTokens:
+def place(inputs: Inputs) -> CombinedRows:
+    """The weights of the target tokens that have a vector.
+
+    Raises:
+        SembridgeError: as `place_tokens`; or none of the tokens that may lend rows has a vector.
+    """
+    with inputs.clock.stage("word vectors"):
+        placed = place_tokens(inputs)
+    return combine_nearest(placed, inputs)
+
+
+def place_tokens(inputs: Inputs) -> PlacedTokens:
     """Subwords of both vocabularies by the words of their own language, in the target language's space.
 
     Raises:
         SembridgeError: a file is unusable, the widths differ, no pair is known to both files, or gensim is missing.
     """
+    source, target, recipe, progress = inputs.source, inputs.target, inputs.recipe, inputs.progress
     pairs = read_dictionary(recipe.file("dictionary"))
     source_words = read_word_vectors(recipe.file("source_word_vectors"))
     words = read_word_vectors(recipe.file("word_vectors"))
@@ -50,15 +51,18 @@ def place_tokens(
         )
     rotation = alignment(source_words, words, pairs)
     source_vectors = subword_vectors(
-        tokenizers.source, source_words, n_tokens=len(source), word_weights=frequencies(source_words), progress=progress
+        inputs.source_tokenizer,
+        source_words,
+        n_tokens=len(source),
+        word_weights=frequencies(source_words),
+        progress=progress,
     )
     target_vectors = subword_vectors(
-        tokenizers.target, words, n_tokens=len(target), word_weights=frequencies(words), progress=progress
+        inputs.target_tokenizer, words, n_tokens=len(target), word_weights=frequencies(words), progress=progress
     )
-    new_ids = np.setdiff1d(target.text_ids, overlap.target_ids)
     return PlacedTokens(
-        target_ids=new_ids,
-        target_vectors=target_vectors[new_ids],
+        target_ids=inputs.new_ids,
+        target_vectors=target_vectors[inputs.new_ids],
         source_ids=source.text_ids,
         source_vectors=source_vectors[source.text_ids].astype(np.float64) @ rotation,
         source_names=[source.tokens[i] for i in source.text_ids],

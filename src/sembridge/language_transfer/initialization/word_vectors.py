@@ -32,14 +32,6 @@ _READ_ERRORS = (ValueError, EOFError, OSError, zlib.error, MemoryError)
 
 
 @dataclass(frozen=True, eq=False)
-class Tokenizers:
-    """The tokenizers of both vocabularies."""
-
-    source: "PreTrainedTokenizerBase"
-    target: "PreTrainedTokenizerBase"
-
-
-@dataclass(frozen=True, eq=False)
 class WordVectors:
     """Words, the most frequent first, and their vectors: (n_words, dim) float32."""
 

@@ -1,6 +1,6 @@
-"""Gaussian rows: drawn from the distribution of the source rows.
+"""Multivariate Gaussian rows: drawn from the distribution of the source rows, their correlations included.
 
-The multivariate rule is Hewitt (2021), "Initializing new word embeddings for pretrained language models"; transformers'
+The rule is Hewitt (2021), "Initializing new word embeddings for pretrained language models"; transformers'
 `mean_resizing` is the same with 1e-5 times the covariance, which is nearly the mean row and another baseline.
 """
 
@@ -8,15 +8,7 @@ import torch
 from torch import Tensor
 
 
-def draw_univariate(source_rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """(count, d) rows, every dimension drawn from its own N(mean, std^2)."""
-    noise = torch.randn(count, source_rows.shape[1], generator=generator)
-    return source_rows.mean(0) + noise * source_rows.std(0)
-
-
-def draw_multivariate(
-    source_rows: Tensor, count: int, generator: torch.Generator, *, covariance_scale: float = 1.0
-) -> Tensor:
+def draw(source_rows: Tensor, count: int, generator: torch.Generator, *, covariance_scale: float = 1.0) -> Tensor:
     """(count, d) rows from N(mean, covariance_scale * full covariance).
 
     The noise is shaped by the symmetric root of the covariance, so a singular covariance (fewer rows than dimensions)
