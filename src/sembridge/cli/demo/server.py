@@ -10,6 +10,7 @@ from sembridge.errors import SembridgeError, require
 
 if TYPE_CHECKING:
     import gradio
+    from starlette.middleware import Middleware
 
     from sembridge.cli.demo.systems import Workshop
 
@@ -70,9 +71,17 @@ def serve(language: str, *, port: int = DEFAULT_PORT, workshop: "Workshop | None
     _, url, _ = page.launch(
         server_name=HOST, server_port=port, share=False, inbrowser=False, prevent_thread_lock=True, quiet=True,
         show_error=True, footer_links=[], run_history=False, ssr_mode=False, pwa=False, mcp_server=False,
-        enable_monitoring=False, theme=_theme(), css=style(), i18n=None,
+        enable_monitoring=False, theme=_theme(), css=style(), i18n=None, app_kwargs={"middleware": [_own_host_only()]},
     )  # fmt: skip
     return Server(page, url)
+
+
+def _own_host_only() -> "Middleware":
+    """Refuses requests that name another host: a web page whose name was pointed at 127.0.0.1 could ask otherwise."""
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    return Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
 
 
 def _forbid_telemetry() -> None:
