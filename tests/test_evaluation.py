@@ -213,7 +213,7 @@ def test_a_dense_encoder_is_a_row_with_its_cost(tmp_path: Path) -> None:
 
 def test_fusion_can_be_evaluated_and_compared(data: RetrievalData, encoder: SparseEncoder) -> None:
     sparse, lexical = evaluate(encoder, data), evaluate_bm25(data)
-    fused = evaluate_run(hybrid([sparse.run, lexical.run]), data, system="hybrid")
+    fused = evaluate_run(hybrid([sparse.run, lexical.run], [0.3, 0.7], n_documents=40), data, system="hybrid")
     comparison = compare(sparse.per_query, fused.per_query)["nDCG@10"]
     assert comparison.difference == pytest.approx(fused.measures["nDCG@10"] - sparse.measures["nDCG@10"])
     assert comparison.n_queries == 12

@@ -94,25 +94,49 @@ def test_dense_search_is_exact_search_where_every_document_has_a_score() -> None
 
 
 def test_fusion_by_hand() -> None:
-    lexical = {"q": {"a": 9.0, "b": 8.0, "c": 7.0}}
-    sparse = {"q": {"c": 0.9, "a": 0.8}, "only here": {"x": 1.0}}
-    fused = hybrid([lexical, sparse])
-    assert fused["q"] == pytest.approx({"a": 1 / 61 + 1 / 62, "c": 1 / 63 + 1 / 61, "b": 1 / 62}, abs=1e-15)
-    assert list(fused["q"]) == ["a", "c", "b"]
-    assert fused["only here"] == {"x": 1 / 61}
-    assert hybrid([lexical, sparse], top_k=1)["q"].keys() == {"a"}
-    assert hybrid([lexical], k=0)["q"] == {"a": 1.0, "b": 1 / 2, "c": 1 / 3}
+    """Over four documents: standard scores of 3, 1, 0, 0 (mean 1, deviation sqrt 1.5), and of 0, 0, 1, 1."""
+    lexical = {"q": {"a": 3.0, "b": 1.0}}
+    sparse = {"q": {"c": 1.0, "d": 1.0}, "only here": {"x": 1.0}}
+    fused = hybrid([lexical, sparse], [0.7, 0.3], n_documents=4)
+    step = 0.7 / 1.5**0.5
+    wanted = {"a": 2 * step - 0.3, "b": -0.3, "c": 0.3 - step, "d": 0.3 - step}
+    assert fused["q"] == pytest.approx(wanted, abs=1e-15)
+    assert list(fused["q"]) == ["a", "c", "d", "b"]
+    assert fused["only here"].keys() == {"x"}
+    assert hybrid([lexical, sparse], [0.7, 0.3], n_documents=4, top_k=1)["q"].keys() == {"a"}
+
+
+def test_fusion_sees_how_far_a_run_tells_documents_apart() -> None:
+    clear, vague = {"q": {"a": 9.0, "b": 1.0}}, {"q": {f"d{n}": 1.0 - n / 1000 for n in range(50)} | {"b": 0.99}}
+    assert next(iter(hybrid([clear, vague], [0.5, 0.5], n_documents=60)["q"])) == "a"
+
+
+def test_documents_behind_the_cut_have_its_last_score() -> None:
+    """Dense scores are all high: what a cut left out is not as far away as zero, or b would be nearly as good as a."""
+    cut, other = {"q": {"a": 0.92, "b": 0.90}}, {"q": {"c": 1.0, "a": 0.1}}
+    assert list(hybrid([cut, other], [0.5, 0.5], n_documents=10, top_k=2)["q"]) == ["a", "c"]
+    assert list(hybrid([cut, other], [0.5, 0.5], n_documents=10, top_k=3)["q"]) == ["c", "a", "b"]  # nothing was cut
+
+
+def test_a_run_without_differences_changes_nothing() -> None:
+    run, flat = {"q": {"a": 3.0, "b": 1.0}}, {"q": {"a": 1.0, "b": 1.0, "c": 1.0}, "none": {}}
+    assert list(hybrid([run, flat], [0.5, 0.5], n_documents=3)["q"]) == ["a", "b", "c"]
+    assert hybrid([run, flat], [0.5, 0.5], n_documents=3)["none"] == {}
 
 
 def test_fusion_does_not_depend_on_the_order_of_runs() -> None:
     generator = np.random.default_rng(0)
     many = [{"q": {f"d{doc}": float(generator.integers(9)) for doc in generator.permutation(40)}} for _ in range(5)]
-    assert list(hybrid(many)["q"].items()) == list(hybrid(many[::-1])["q"].items())
+    forward = hybrid(many, [1, 2, 3, 4, 5], n_documents=50)["q"]
+    assert list(forward.items()) == list(hybrid(many[::-1], [5, 4, 3, 2, 1], n_documents=50)["q"].items())
 
 
-def test_fusion_of_nothing_is_refused() -> None:
+def test_fusion_of_nothing_and_weights_that_do_not_fit_are_refused() -> None:
     with pytest.raises(SembridgeError, match="at least one"):
-        hybrid([])
+        hybrid([], [], n_documents=1)
+    for weights in ([1.0], [1.0, 0.0]):
+        with pytest.raises(SembridgeError, match="expected one above zero for each run"):
+            hybrid([{"q": {"a": 1.0}}] * 2, weights, n_documents=1)
 
 
 @pytest.mark.parametrize("query", ["school by the river", "city city book", "nothing known", "???"])

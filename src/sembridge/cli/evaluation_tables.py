@@ -68,7 +68,7 @@ def _print_legend(report: "DataReport", source: "EnglishEncoder") -> None:
     if "bm25" in kinds:
         _say(
             f"bm25-tokens: over the tokens of {encoders[0].name}; bm25-words: over words. "
-            "hybrid: reciprocal rank fusion with bm25-tokens."
+            "hybrid: fused with bm25-tokens by standard scores, .7 to .3."
         )
     if "dense" in kinds:
         _say("bridge: the dense encoder itself; hybrid-bridge: fusion with it.")

@@ -19,7 +19,7 @@ from sembridge.language_transfer.explanation import Explainer
 from sembridge.language_transfer.folder import LanguageTransfer
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.retrieval.evaluation import Evaluation, evaluate, evaluate_bm25, evaluate_run
-from sembridge.retrieval.runs import hybrid
+from sembridge.retrieval.runs import BM25_WEIGHT, hybrid
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -103,7 +103,8 @@ def _evaluate(cell: Cell, encoder: "SparseEncoder | None", measured: MeasuredSet
 
 def _fuse(evaluation: Evaluation, measured: MeasuredSet, language: str, bench: Workbench) -> Evaluation:
     bm25 = bench.bm25_runs(language)[measured.settings.name]
-    run = hybrid([bm25, evaluation.run], top_k=TOP_K)
+    weights = [BM25_WEIGHT, 1 - BM25_WEIGHT]
+    run = hybrid([bm25, evaluation.run], weights, n_documents=len(measured.data.corpus), top_k=TOP_K)
     return evaluate_run(run, measured.data, measures=bench.recipe.measures, system="hybrid")
 
 

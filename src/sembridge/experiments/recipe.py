@@ -117,7 +117,7 @@ class GridRecipe(Recipe):
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="of methods that draw their rows")
     alpha_sweeps: tuple[AlphaSweep, ...] = ()
     references: tuple[Reference, ...] = ("bm25-words", "bm25-tokens", "english")
-    hybrids: tuple[str, ...] = Field(default=(), description="methods fused with BM25 over tokens, by rank")
+    hybrids: tuple[str, ...] = Field(default=(), description="methods fused with BM25 over tokens")
     sampling: Sampling = Sampling()
     measures: tuple[str, ...] = Field(default=("nDCG@10", "R@100", "RR@10"), min_length=1)
     encode_with: EncodeWith = "stock"

@@ -59,7 +59,7 @@ class TransferReport:
         support: how many combined rows have 1, 2, ... source tokens.
         similarity: quantiles of the combined rows' best similarity.
         confidence: quantiles of the combined rows' confidence; empty where no evidence was asked for.
-        residual: share of a fully trusted row's variance that was drawn: the recipe's, or less.
+        residual: share of a fully trusted row's variance that was drawn: the recipe's, or 0.
         gain: factor on the spread of the new rows about the mean row.
         n_lowered: dimensions whose decoder bias was lowered, because they fired in too many texts.
         mean_norms: of the input embedding: all source rows, and target rows by kind.

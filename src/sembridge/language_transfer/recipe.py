@@ -102,7 +102,7 @@ class TransferRecipe(Recipe):
     restore_norms: bool = setting(help="scale a combined row to its source rows' mean norm", group=ROWS)
     residual: float = setting(
         ge=0.0, le=1.0, unit="share", group=ROWS,
-        help="how much of a fully trusted row's variance is drawn, its own; less where drawn rows fire more often than "
+        help="how much of a fully trusted row's variance is drawn, its own; none where drawn rows fire more often than "
         "trained ones",
     )  # fmt: skip
     evidence: bool = setting(

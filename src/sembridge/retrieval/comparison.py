@@ -2,7 +2,7 @@
 
 Reference rows answer three questions of a deployment: is plain BM25 as good (over the encoder's own tokens, over
 words), what did the transfer bring (the untouched English encoder), and what do BM25 and the encoder find together
-(reciprocal rank fusion)? Where a dense encoder is given, the bridge say, a fourth: why not search with it?
+(fused by standard scores)? Where a dense encoder is given, the bridge say, a fourth: why not search with it?
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.dense import evaluate_dense
 from sembridge.retrieval.evaluation import Evaluation, Settings, evaluate, evaluate_bm25, evaluate_run
 from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K
-from sembridge.retrieval.runs import Run, hybrid, write_run
+from sembridge.retrieval.runs import BM25_WEIGHT, Run, hybrid, write_run
 from sembridge.retrieval.significance import SIGNIFICANT, Comparison, QueryChange, compare_all, holm
 from sembridge.retrieval.system_rows import (
     BM25_TOKENS,
@@ -242,10 +242,10 @@ def _rows(
     if dense is not None:
         yield _row(BRIDGE, "dense", dense)
     for name, run in sparse.items():
-        yield _fusion(HYBRID + name, {BM25_TOKENS: by_tokens.run, name: run}, data, settings)
+        yield _fusion(HYBRID + name, {BM25_TOKENS: by_tokens.run, name: run}, BM25_WEIGHT, data, settings)
     if dense is not None:
         for name, run in sparse.items():
-            yield _fusion(BRIDGE_HYBRID + name, {BRIDGE: dense.run, name: run}, data, settings)
+            yield _fusion(BRIDGE_HYBRID + name, {BRIDGE: dense.run, name: run}, 0.5, data, settings)
 
 
 def _dense(bridge: "SentenceTransformer", data: RetrievalData, settings: EvaluationSettings) -> Evaluation:
@@ -263,9 +263,13 @@ def _row(name: str, kind: Kind, evaluation: Evaluation) -> SystemRow:
     return SystemRow(name, kind, replace(evaluation, run={}))
 
 
-def _fusion(row: str, runs: Mapping[str, Run], data: RetrievalData, settings: EvaluationSettings) -> SystemRow:
-    run = hybrid(list(runs.values()), top_k=settings.top_k)
-    how: Settings = {"fusion": "reciprocal rank, k 60", "of": " and ".join(runs), "top_k": settings.top_k}
+def _fusion(
+    row: str, runs: Mapping[str, Run], first: float, data: RetrievalData, settings: EvaluationSettings
+) -> SystemRow:
+    """The fusion of two runs, the first of which has the weight `first`."""
+    run = hybrid(list(runs.values()), [first, 1 - first], n_documents=len(data.corpus), top_k=settings.top_k)
+    how: Settings = {"fusion": f"standard scores, {first:g} to {1 - first:g}", "of": " and ".join(runs)}
+    how["top_k"] = settings.top_k
     return _row(row, "hybrid", evaluate_run(run, data, measures=settings.measures, system="hybrid", settings=how))
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Run = dict[str, dict[str, float]]
 """Query id -> document id -> score, every query's documents from best to worst."""
+BM25_WEIGHT = 0.7  # beside an encoder's .3: chosen on dev, see docs/decisions.md
 logger = logging.getLogger(__name__)
 _MAX_BLOCK_SCORES = 2**24  # scores held at once: 8 bytes each (value and column), 128 MiB
 
@@ -151,22 +152,50 @@ def _best(columns: NDArray[np.int32], scores: NDArray[np.float32], top_k: int) -
     return columns[order].tolist(), scores[order].tolist()
 
 
-def hybrid(runs: Sequence[Run], *, k: int = 60, top_k: int = 1000) -> Run:
-    """The reciprocal rank fusion of several runs: score(d) = sum over runs of 1 / (k + rank of d), ranks from 1.
+def hybrid(runs: Sequence[Run], weights: Sequence[float], *, n_documents: int, top_k: int = 1000) -> Run:
+    """The fusion of several runs: score(d) = sum over runs of weight * standard score of d.
 
-    Cormack, Clarke and Buettcher (SIGIR 2009), who set k = 60. A document that a run does not return adds nothing.
-    The order of the runs makes no difference.
+    A query's scores are standardised over the whole corpus, so a run that tells documents apart weighs more than one
+    that returns everything with about the same score; a fusion by ranks does not see the difference. A document that a
+    run does not return has its score 0, or, where the run was cut off at `top_k`, the last score of it. The order of
+    the runs makes no difference.
+
+    Args:
+        weights: one a run, above zero.
+        n_documents: of the corpus.
+
+    Raises:
+        SembridgeError: no run, or not as many weights as runs.
     """
     if not runs:
         raise SembridgeError("No run to fuse: give hybrid() at least one.")
-    shares: dict[str, dict[str, list[float]]] = {}
-    for run in runs:
+    if len(runs) != len(weights) or min(weights) <= 0:
+        raise SembridgeError(f"{len(runs)} runs and the weights {list(weights)}: expected one above zero for each run.")
+    parts: dict[str, list[tuple[dict[str, float], float]]] = {}
+    for run, weight in zip(runs, weights, strict=True):
         for query_id, scores in run.items():
-            of_query = shares.setdefault(query_id, {})
-            for rank, document_id in enumerate(ranked(scores), start=1):
-                of_query.setdefault(document_id, []).append(1 / (k + rank))
-    fused = {query: {doc: math.fsum(parts) for doc, parts in docs.items()} for query, docs in shares.items()}
-    return {query: {doc: scores[doc] for doc in ranked(scores)[:top_k]} for query, scores in fused.items()}
+            parts.setdefault(query_id, []).append(_standard_scores(scores, weight, n_documents, top_k))
+    fused: Run = {}
+    for query_id, of_query in parts.items():
+        found = set().union(*(scores for scores, _ in of_query))
+        total = {doc: math.fsum(scores.get(doc, missing) for scores, missing in of_query) for doc in found}
+        fused[query_id] = {doc: total[doc] for doc in ranked(total)[:top_k]}
+    return fused
+
+
+def _standard_scores(
+    scores: Mapping[str, float], weight: float, n_documents: int, top_k: int
+) -> tuple[dict[str, float], float]:
+    """The weighted standard scores of the documents that a run returned, and that of all others."""
+    missing = min(scores.values()) if len(scores) >= top_k else 0.0
+    n_missing = max(0, n_documents - len(scores))
+    n = n_missing + len(scores)
+    mean = (math.fsum(scores.values()) + n_missing * missing) / max(n, 1)
+    squares = math.fsum((score - mean) ** 2 for score in scores.values()) + n_missing * (missing - mean) ** 2
+    if squares == 0:
+        return dict.fromkeys(scores, 0.0), 0.0
+    scale = weight / math.sqrt(squares / n)
+    return {doc: scale * (score - mean) for doc, score in scores.items()}, scale * (missing - mean)
 
 
 def write_run(run: Run, path: Path, *, system: str = "sembridge") -> None:

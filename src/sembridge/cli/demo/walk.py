@@ -17,7 +17,7 @@ from sembridge.retrieval.corpus import stream_corpus
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.evaluation import Evaluation, evaluate, evaluate_bm25, evaluate_run
 from sembridge.retrieval.lexical_overlap import lexical_overlap
-from sembridge.retrieval.runs import hybrid, ranked
+from sembridge.retrieval.runs import BM25_WEIGHT, hybrid, ranked
 from sembridge.retrieval.sources import load_retrieval_data
 from sembridge.retrieval.system_rows import BM25_TOKENS, HYBRID, Kind, SystemRow
 from sembridge.retrieval.system_rows import ENGLISH as ENGLISH_ROW
@@ -80,9 +80,10 @@ def demonstrate(language: str, out: Path, *, progress: bool = False) -> Demonstr
     result = transfer(source, tokenizer, load_bridge(BRIDGE), origin=origin, progress=progress)
     random = transfer(source, tokenizer, None, recipe=TransferRecipe.build({"method": "random"}))
     ours, bm25 = _evaluated(result.encoder, data), evaluate_bm25(data, tokenizer, measures=[MEASURE])
+    fused = hybrid([bm25.run, ours.run], [BM25_WEIGHT, 1 - BM25_WEIGHT], n_documents=len(data.corpus))
     evaluations = {
         OURS: ours,
-        FUSED: evaluate_run(hybrid([bm25.run, ours.run]), data, measures=[MEASURE]),
+        FUSED: evaluate_run(fused, data, measures=[MEASURE]),
         BM25: bm25,
         ENGLISH: _evaluated(source, data),
         RANDOM: _evaluated(random.encoder, data),
