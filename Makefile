@@ -40,7 +40,7 @@ test: $(DEV)  ## the test suite, offline
 
 test-kernels: $(DEV)  ## the tests that compute, again under the kernels of other processors
 	for kernel in $(KERNELS); do echo "$$kernel"; \
-	env $$kernel $(BIN)/python -m pytest --quiet -m numerics --numprocesses 2 --dist loadfile \
+	env $$kernel $(BIN)/python -m pytest --quiet -m "numerics and not slow" --numprocesses 2 --dist loadfile \
 	$$(grep -l 'mark\.numerics' tests/test_*.py) || exit; done
 
 check: $(DEV) docs  ## formatting, lint, types and the documentation

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -35,7 +39,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    keep_apart(config)
     config.addinivalue_line("markers", "live: needs a real search server, given by --engine-url; skipped without one")
+
+
+def keep_apart(config: pytest.Config) -> None:
+    """What is kept between runs lies in a folder of this test run: nothing comes from the user's cache or goes there.
+
+    The variable is for the programs that tests start and for the processes of pytest-xdist, which share the folder.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="sembridge-tests-")
+        config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
+        os.environ["HF_ASSETS_CACHE"] = folder
+    constants.HF_ASSETS_CACHE = os.environ["HF_ASSETS_CACHE"]
 
 
 @pytest.fixture(scope="session")

@@ -115,6 +115,7 @@ def test_random_texts_are_words_of_the_vocabulary_in_any_order_of_it() -> None:
     assert {"학교", "дом", "home"} <= words
 
 
+@pytest.mark.slow
 def test_a_transferred_encoder_has_about_the_active_dims_of_its_source_on_random_tokens() -> None:
     source, tokenizer = load_encoder("mini/splade-roberta-en"), load_tokenizer("mini/tokenizer-ru")
     settings = {"preset": "default", "match_activity": True, "firing_cap": 1.0}

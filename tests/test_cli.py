@@ -112,7 +112,8 @@ def test_exit_codes_of_the_process(tmp_path: Path) -> None:
 
 
 def test_another_process_writes_the_same_bytes(models: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
+    n_threads = str(torch.get_num_threads())
+    environment = os.environ | {"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": n_threads, "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "sembridge.cli", *map(str, transfer(models, tmp_path / "ko", "--json"))]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -173,6 +173,7 @@ def test_weights_that_are_not_finite_are_refused_with_the_text() -> None:
         encode_corpus(broken, ["home", "a tree", "river water"], encode_with="fast")
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_near_on_the_bundled_encoder() -> None:
     encoder = load_encoder("mini/splade-en")
     texts = list(load_retrieval_data("mini/faq-en").corpus.values())[:40]

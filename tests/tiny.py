@@ -83,13 +83,14 @@ def tiny_encoder(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     n_rows: int | None = None,
+    n_layers: int = 2,
     **pooling: Any,
 ) -> SparseEncoder:
-    """A `SparseEncoder` of two layers, 32 wide, with random weights and biases drawn from `seed`, on the CPU.
+    """A `SparseEncoder` of a few layers, 32 wide, with random weights and biases drawn from `seed`, on the CPU.
 
     `n_rows` above the tokenizer's size gives a padded vocabulary. `pooling` goes to `SpladePooling`.
     """
-    transformer = _tiny_transformer(architecture, tokenizer, tied, dtype, seed, n_rows)
+    transformer = _tiny_transformer(architecture, tokenizer, tied, dtype, seed, n_rows, n_layers)
     encoder = SparseEncoder(modules=[transformer, SpladePooling(**pooling)], device="cpu", similarity_fn_name="dot")
     return encoder.eval()
 
@@ -192,10 +193,11 @@ def _tiny_transformer(
     dtype: torch.dtype,
     seed: int,
     n_rows: int | None,
+    n_layers: int = 2,
 ) -> Transformer:
     n_rows = len(tokenizer) if n_rows is None else n_rows
     model_class = getattr(transformers, architecture)
-    values = _config_values(model_class, tokenizer)
+    values = _config_values(model_class, tokenizer, n_layers)
     config = model_class.config_class(vocab_size=n_rows, tie_word_embeddings=tied, **values)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -212,7 +214,7 @@ def _tiny_transformer(
         )
 
 
-def _config_values(model_class: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def _config_values(model_class: Any, tokenizer: PreTrainedTokenizerBase, n_layers: int) -> dict[str, Any]:
     values: dict[str, Any] = {
         "max_position_embeddings": MAX_POSITIONS,
         "pad_token_id": tokenizer.pad_token_id,
@@ -220,8 +222,9 @@ def _config_values(model_class: Any, tokenizer: PreTrainedTokenizerBase) -> dict
         "eos_token_id": tokenizer.sep_token_id,
     }
     if model_class.__name__ == "DistilBertForMaskedLM":
-        return values | {"dim": HIDDEN_SIZE, "n_layers": 2, "n_heads": 2, "hidden_dim": 48}
-    values |= {"hidden_size": HIDDEN_SIZE, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+        return values | {"dim": HIDDEN_SIZE, "n_layers": n_layers, "n_heads": 2, "hidden_dim": 48}
+    values |= {"hidden_size": HIDDEN_SIZE, "num_hidden_layers": n_layers}
+    values |= {"num_attention_heads": 2, "intermediate_size": 48}
     if model_class.__name__ == "ModernBertForMaskedLM":
         values |= {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
         values |= {"global_attn_every_n_layers": 2, "local_attention": 8}
