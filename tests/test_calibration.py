@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sembridge.language_transfer.initialization.methods import initialize
 from sentence_transformers import SparseEncoder
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_inference_free, tiny_tokenizer
+from tiny_bridge import TinyBridge
 
 from sembridge import load_bridge, load_encoder, load_tokenizer, transfer
 from sembridge.encoders.anatomy import read_anatomy
@@ -23,8 +23,10 @@ from sembridge.language_transfer.calibration import (
     spread_rows,
 )
 from sembridge.language_transfer.drawn_rows import excess_firing
+from sembridge.language_transfer.initialization.initialize import initialize
+from sembridge.language_transfer.initialization.inputs import Inputs
 from sembridge.language_transfer.initialization.rows import Initialization
-from sembridge.language_transfer.overlap import match_vocabularies
+from sembridge.language_transfer.overlap import Vocabularies, match_vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 
 pytestmark = pytest.mark.numerics
@@ -135,8 +137,9 @@ def test_a_transferred_encoder_has_about_the_active_dims_of_its_source_on_random
 
 def drawn_like(encoder: SparseEncoder) -> Initialization:
     vocabulary = read_vocabulary(encoder.tokenizer)
-    overlap = match_vocabularies(vocabulary, vocabulary)
-    return initialize(vocabulary, vocabulary, overlap, TransferRecipe.build({"method": "multivariate"}))
+    vocabularies = Vocabularies(vocabulary, vocabulary, match_vocabularies(vocabulary, vocabulary))
+    recipe = TransferRecipe.build({"method": "multivariate"})
+    return initialize(Inputs(vocabularies, encoder.tokenizer, encoder.tokenizer, recipe, TinyBridge().encode))
 
 
 def test_rows_that_were_drawn_themselves_fire_as_often_as_drawn_ones() -> None:
