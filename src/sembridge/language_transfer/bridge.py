@@ -23,6 +23,7 @@ from sembridge.encoders.fingerprint import (
 )
 from sembridge.errors import SembridgeError
 from sembridge.files.vector_cache import VectorCache, assets_folder
+from sembridge.language_transfer.even_batches import computable, encode_evenly, is_plain
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -70,7 +71,8 @@ def embed_texts(
 ) -> npt.NDArray[np.float32]:
     """Unit vectors of `texts` in the bridge's space, (n_texts, dim) float32, in the order of `texts`.
 
-    Each distinct text is encoded once, longest first, and kept under `cache_folder`, so that a second call with the
+    Each distinct text is encoded once, longest first (a plain transformer's in batches of one exact length, and never
+    in float16 on a CPU: module `even_batches`), and kept under `cache_folder`, so that a second call with the
     same bridge and settings encodes nothing. The vectors depend neither on the order of `texts` nor on repetitions;
     a transformer's vectors may differ in the last bits when another part of `texts` was in the cache already.
     A row of zeros means that the text has no usable vector: a static bridge gives it for a text whose pieces it does
@@ -81,7 +83,7 @@ def embed_texts(
         texts: readable token texts, without `##`, `Ġ` or `▁`.
         cache_folder: where vectors are kept, by default `default_cache_folder()`. A bridge without a fingerprint is
             not cached.
-        batch_size: texts handed to the bridge at once.
+        batch_size: texts handed to the bridge at most at once.
         progress: show a progress bar on stderr.
 
     Raises:
@@ -97,6 +99,7 @@ def embed_texts(
     """
     _refuse_unusable(bridge)
     _refuse_bad_input(texts, batch_size)
+    bridge = computable(bridge)
     first_rows: dict[str, int] = {}
     for row, text in enumerate(texts):
         first_rows.setdefault(text, row)
@@ -111,7 +114,7 @@ def embed_texts(
     with _progress_bar(len(missing), shown=progress) as bar:
         for start in range(0, len(missing), SHARD_TEXTS):
             shard = missing[start : start + SHARD_TEXTS]
-            vectors = np.concatenate([table.checked(_encode(bridge, b, bar), b) for b in _batches(shard, batch_size)])
+            vectors = _shard_vectors(bridge, shard, batch_size, table, bar)
             if cache:
                 cache.write(shard, vectors)
             table.put([first_rows[text] for text in shard], vectors)
@@ -218,6 +221,20 @@ def _progress_bar(n_texts: int, *, shown: bool) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=n_texts, desc="bridge vectors", unit=" texts", file=sys.stderr, disable=not shown)
+
+
+def _shard_vectors(
+    bridge: Bridge, shard: list[str], batch_size: int, table: "_VectorTable", bar: Any
+) -> npt.NDArray[np.float32]:
+    if not is_plain(bridge):
+        return np.concatenate([table.checked(_encode(bridge, b, bar), b) for b in _batches(shard, batch_size)])
+    vectors: npt.NDArray[np.float32] | None = None
+    for rows, found in encode_evenly(bridge, shard, batch_size):
+        unit = table.checked(found, [shard[row] for row in rows])
+        vectors = np.empty((len(shard), unit.shape[1]), np.float32) if vectors is None else vectors
+        vectors[rows] = unit
+        bar.update(len(rows))
+    return cast("npt.NDArray[np.float32]", vectors)
 
 
 def _encode(bridge: Bridge, batch: list[str], bar: Any) -> object:
