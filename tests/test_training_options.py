@@ -277,7 +277,7 @@ def test_text_without_labels_makes_a_transferred_encoder_better(tmp_path: Path) 
     measured = partial(evaluate, start, faq, measures=["nDCG@10"], encode_with="fast")
     before = measured().measures["nDCG@10"]
     recipe = ROOT / "reproduction" / "mini" / "train.yaml"
-    settings = TrainRecipe.read(recipe, steps=16, max_length=64, distill="bridge", bf16="no")
+    settings = TrainRecipe.read(recipe, steps=12, max_length=40, distill="bridge", bf16="no")
     data = load_training_data("corpus:mini/faq-ko")
     train(start, data, tmp_path / "out", recipe=settings, bridge=bridge, run=RunOptions(cache_folder=cache))
     assert measured().measures["nDCG@10"] > before + 0.01
