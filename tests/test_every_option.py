@@ -12,7 +12,7 @@ from commands import sembridge
 
 from sembridge.cli import app
 
-NONSENSE = ("", "nonsense\u0000", "-1", "1e999")
+NONSENSE = ("", "nonsense\u0000", "-1", "1e999", "a" * 300)
 
 
 def verbs(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

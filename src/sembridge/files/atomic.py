@@ -207,7 +207,7 @@ def machine_failure(error: BaseException) -> str | None:
     if reason is None or not isinstance(error, OSError) or error.filename is None:
         return reason
     advice = "" if ";" in reason else "; check who may write there, or give another place"
-    return f"{error.filename}: {reason}{advice}."
+    return f"{str(error.filename)[:200]}: {reason}{advice}."
 
 
 def write_failure(error: BaseException) -> str | None:
@@ -216,6 +216,8 @@ def write_failure(error: BaseException) -> str | None:
         return f"{os.strerror(error.errno)}; free some space or give another place".lower()
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return os.strerror(error.errno).lower()
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return "file name too long; give a shorter one"
     # Rust code below safetensors and tokenizers puts the system's error into the text of its own.
     if isinstance(error, Exception) and "os error" in str(error):
         return f"{' '.join(str(error).split())}; free some space or give another place"
