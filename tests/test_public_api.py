@@ -69,7 +69,7 @@ def test_documents_use_public_names_only() -> None:
 def test_every_verb_of_the_command_line_that_gives_something_is_a_function() -> None:
     from sembridge.cli.verbs import _VERBS
 
-    assert set(_VERBS) - VERBS == {"demo", "reproduce"}
+    assert set(_VERBS) - VERBS == {"demo", "doctor", "reproduce"}
     assert VERBS - set(_VERBS) == {"tune", "compare"}  # `transfer --tune`, and `evaluate` of several encoders
 
 

@@ -18,6 +18,7 @@ import typer
 from sembridge.cli.help import Verbs
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import machine_failure
+from sembridge.files.threads import set_threads
 
 app = typer.Typer(
     name="sembridge",
@@ -117,5 +118,14 @@ def _program(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="NUMBER",
+            help="Threads of a verb's computations; default: OMP_NUM_THREADS, or as many as a CPU quota, an affinity "
+            "or SLURM leaves to this process.",
+        ),
+    ] = None,
 ) -> None:
-    pass
+    set_threads(threads)  # before a verb imports torch

@@ -1,6 +1,6 @@
 """The verbs, and the order in which `sembridge --help` lists them: that of the work."""
 
-from sembridge.cli import encode, evaluate, explain, export, index, report, reproduce, search, train, transfer
+from sembridge.cli import doctor, encode, evaluate, explain, export, index, report, reproduce, search, train, transfer
 from sembridge.cli.demo import verb as demo
 from sembridge.cli.help import Verbs
 from sembridge.cli.program import app, main
@@ -8,6 +8,7 @@ from sembridge.cli.program import app, main
 __all__ = [
     "app",
     "demo",
+    "doctor",
     "encode",
     "evaluate",
     "explain",
@@ -34,6 +35,7 @@ _VERBS = (
     "export",
     "report",
     "demo",
+    "doctor",
 )
 
 

@@ -19,6 +19,7 @@ from sembridge.experiments.cells import Cell
 from sembridge.experiments.places import Places
 from sembridge.experiments.recipe import GridRecipe
 from sembridge.experiments.store import Store
+from sembridge.files.threads import threads
 
 _OWN_ERROR = re.compile(r"^sembridge\.[\w.]+: ")
 
@@ -73,7 +74,7 @@ def _one_by_one(job: Job, cells: Iterable[Cell]) -> Generator[Outcome, None, Non
 
 def _in_processes(job: Job, cells: Iterable[Cell], n_jobs: int) -> Generator[Outcome, None, None]:
     waiting = list(cells)
-    n_threads = max(1, (os.cpu_count() or 1) // n_jobs)
+    n_threads = max(1, threads() // n_jobs)
     workers: list[Worker] = []
     try:
         for _ in range(n_jobs):
