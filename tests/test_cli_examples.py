@@ -40,7 +40,11 @@ NEEDS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "pisa": ("pyterrier_pisa",),
 }
-PREPARATION = {"search": ["sembridge index splade-ko news.jsonl --out my-index"]}
+ENGLISH_INDEX = "sembridge index splade-en english.jsonl --out english-index"
+PREPARATION = {
+    "index": [ENGLISH_INDEX],
+    "search": ["sembridge index splade-ko news.jsonl --out my-index", ENGLISH_INDEX],
+}
 MADE = {"transfer": {"splade-ko"}}  # what an example writes is not there before
 
 
@@ -106,6 +110,13 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_corpus(folder, [{**document, "_id": f"doc-{i}"} for i, document in enumerate(documents)])
     news = [{"_id": f"news-{i}", "text": document["text"], "year": 2020} for i, document in enumerate(documents[:5])]
     (folder / "news.jsonl").write_text(lines_of(news), encoding="utf-8")
+    (folder / "korean.jsonl").write_text(
+        lines_of([{**new, "_id": f"ko-{new['_id']}"} for new in news]), encoding="utf-8"
+    )
+    english = [
+        {"_id": f"en-{i}", "text": text} for i, text in enumerate(("school begins at nine", "the bank is closed"))
+    ]
+    (folder / "english.jsonl").write_text(lines_of(english), encoding="utf-8")
     pairs = [{"query": document["title"], "positive": document["text"]} for document in documents]
     (folder / "pairs.jsonl").write_text(lines_of(pairs), encoding="utf-8")
     (folder / "article.txt").write_text(documents[0]["text"], encoding="utf-8")
