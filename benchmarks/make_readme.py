@@ -243,6 +243,14 @@ def preset_cost(_: Path) -> str:
     return table(["", "paper", "default", "ratio", "of it calibration"], body) + "\n\n" + _versions("preset_cost")
 
 
+def bridging(_: Path) -> str:
+    body = [
+        [r["way"], f"{r['texts/s']:.0f}", f"{r['times stock']:.2f}", f"{r['smallest cosine']:.5f}"]
+        for r in load("bridging")["rows"]
+    ]
+    return table(["", "texts/s", "times stock", "smallest cosine"], body) + "\n\n" + _versions("bridging")
+
+
 def memory_picture() -> str:
     """Resident memory over the documents encoded, as SVG."""
     points = [(point["documents"] / 1000, point["megabytes"]) for point in load("encode_memory")["curve"]]
@@ -280,7 +288,8 @@ MAKERS: dict[str, Callable[..., str]] = {
     "value": value, "mean": mean, "readme": readme, "table": grid_table, "figures": figures, "more-tables": more_tables,
     "sampling": sampling, "ladder": ladder, "bundled-encoders": bundled_encoders, "bundled-bridge": bundled_bridge,
     "encode-speed": encode_speed, "encode-quality": encode_quality, "training-step": training_step,
-    "preset-cost": preset_cost, "pruning": pruning, "part": part, "versions": lambda _, name: _versions(name),
+    "preset-cost": preset_cost, "bridging": bridging, "pruning": pruning, "part": part,
+    "versions": lambda _, name: _versions(name),
 }  # fmt: skip
 
 
