@@ -219,6 +219,18 @@ def test_a_dry_run_writes_nothing_and_asks_no_bridge(models: Path, tmp_path: Pat
     assert os.listdir(tmp_path) == []
 
 
+def test_a_dry_run_says_how_long_a_bridge_that_lies_here_takes(models: Path, tmp_path: Path) -> None:
+    arguments = transfer(models, tmp_path / "out", "--dry-run", cache=tmp_path / "cache")
+    cold = sembridge(*arguments)
+    assert "Bridging through " in cold.out
+    assert " s on this machine; none on a second run" in cold.out
+    assert os.listdir(tmp_path) == []
+    warm = sembridge(*transfer(models, tmp_path / "out", "--dry-run", "--json", cache=models / "cache"))
+    (bridging,) = strict_json(warm.out)["bridging"]
+    assert bridging["cached"] == bridging["texts"] > 0
+    assert bridging["seconds"] == 0
+
+
 def test_a_dry_run_refuses_what_a_transfer_refuses(models: Path, tmp_path: Path, broken: dict[str, Path]) -> None:
     assert "no pad token" in sembridge(*transfer(models, tmp_path / "out", "--dry-run", target=broken["no pad"])).line
 

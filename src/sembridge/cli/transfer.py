@@ -10,14 +10,17 @@ import typer
 
 from sembridge.cli.options import Cache, Json, Loading, Only, Output, Settings, Source, Target, verb
 from sembridge.cli.printing import console, figure_text, print_counts, print_json, print_table
+from sembridge.encoders.names import is_here
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.recipe import TransferRecipe
 
 if TYPE_CHECKING:
     from sembridge.experiments.tuning import Tuning
+    from sembridge.language_transfer.bridge import Bridging
     from sembridge.language_transfer.bridge_quality import BridgeScore
     from sembridge.language_transfer.folder import Origin, TransferReport
     from sembridge.language_transfer.inspection import Inspection
+    from sembridge.language_transfer.preparation import PreparedTransfer
     from sembridge.retrieval.data import RetrievalData
 
 
@@ -122,6 +125,8 @@ def transfer(
     if not dry_run:
         output.check()
     bridges = models.bridge_names if recipe.rule.needs_bridge else []
+    if dry_run:  # which downloads no bridge
+        bridges = [name for name in bridges if is_here(name)]
     loading.check(models.source, *bridges, tokenizers=[models.target_tokenizer])
     from sembridge.language_transfer import assembly, inspection, preparation
 
@@ -129,7 +134,11 @@ def transfer(
     encoder, tokenizer = loading.encoder(models.source), loading.tokenizer(models.target_tokenizer)
     if dry_run:
         prepared = preparation.prepare_transfer(encoder, tokenizer, recipe)
-        _print_inspection(inspection.inspect_transfer(prepared), as_json=as_json)
+        _print_inspection(
+            inspection.inspect_transfer(prepared),
+            as_json=as_json,
+            bridging=_time_bridges(bridges, prepared, loading, cache),
+        )
         if tuning_data is not None and not as_json:
             console.print(_tuning_plan(tuning_data))
         return
@@ -236,9 +245,36 @@ def _print_report(report: "TransferReport", folder: Path) -> None:
     console.print(f"{seconds}\nWritten to {folder}")
 
 
-def _print_inspection(inspection: "Inspection", *, as_json: bool, scores: Sequence["BridgeScore"] = ()) -> None:
+def _time_bridges(
+    names: Sequence[str], prepared: "PreparedTransfer", loading: Loading, cache: Path | None
+) -> "list[Bridging]":
+    """How long each bridge will take."""
+    from sembridge.language_transfer.bridge import time_bridging
+    from sembridge.language_transfer.initialization.sembridge import bridged_texts
+
+    texts = [text for side in bridged_texts(prepared.vocabularies, prepared.recipe) for text in side] if names else []
+    return [time_bridging(loading.bridge(name), texts, cache_folder=cache) for name in names]
+
+
+def _print_bridging(bridging: "Bridging") -> None:
+    minutes, seconds = divmod(round(bridging.seconds), 60)
+    cached = f", {bridging.cached:,} of {bridging.texts:,} texts from the cache" if bridging.cached else ""
+    console.print(
+        f"Bridging through {bridging.bridge}: about {f'{minutes:,} min ' if minutes else ''}{seconds} s on this machine"
+        f"{cached}; none on a second run"
+    )
+
+
+def _print_inspection(
+    inspection: "Inspection",
+    *,
+    as_json: bool,
+    scores: Sequence["BridgeScore"] = (),
+    bridging: Sequence["Bridging"] = (),
+) -> None:
     if as_json:
-        print_json(asdict(inspection) | ({"bridges": [asdict(score) for score in scores]} if scores else {}))
+        parts: dict[str, Sequence[Any]] = {"bridges": scores, "bridging": bridging}
+        print_json(asdict(inspection) | {name: [asdict(part) for part in some] for name, some in parts.items() if some})
         return
     console.print(f"{inspection.n_source:,} source tokens, {inspection.n_target:,} target tokens")
     print_counts("Overlap", inspection.overlap)
@@ -257,6 +293,8 @@ def _print_inspection(inspection: "Inspection", *, as_json: bool, scores: Sequen
         f"The bridge will encode {e.texts_to_encode:,} texts (fewer when cached); then about {e.seconds:g} s "
         f"and {e.memory_mb:,} MB for the similarities"
     )
+    for of_bridge in bridging:
+        _print_bridging(of_bridge)
     if scores:
         _print_scores(scores)
 

@@ -81,6 +81,19 @@ def check_name(
     resolve(name, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, weights=weights)
 
 
+def is_here(name: str) -> bool:
+    """Whether the weights behind a name lie on this machine: nothing is downloaded to load it."""
+    text = name.strip()
+    if text.startswith("mini/") or _looks_like_path(text) or Path(text).expanduser().exists():
+        return True
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    with contextlib.suppress(HFValidationError):
+        return isinstance(try_to_load_from_cache(text, "model.safetensors"), str)
+    return False
+
+
 def _mini_root() -> Path | None:
     """Where the bundle's package lies; None where it is not installed."""
     spec = find_spec(MINI_PACKAGE)

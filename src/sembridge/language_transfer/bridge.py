@@ -7,6 +7,7 @@ CPU; so each finished part is kept in a cache that later transfers, and a run af
 import logging
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+TIMED_TEXTS = 64  # a second on e5-small's shape
 SHARD_TEXTS = 2048  # texts in one file of the cache: 8 MB at 1,024 dimensions, and the most a killed run loses
 
 
@@ -119,6 +121,50 @@ def embed_texts(
                 cache.write(shard, vectors)
             table.put([first_rows[text] for text in shard], vectors)
     return table.finished(texts, width_when_empty=_dimension(bridge) or 0)
+
+
+@dataclass(frozen=True)
+class Bridging:
+    """How long a bridge will take on this machine.
+
+    Attributes:
+        bridge: its name.
+        texts: distinct ones.
+        cached: of them, how many have vectors on disk already.
+        seconds: for the others, by what some of them took just now; a second run needs none.
+    """
+
+    bridge: str
+    texts: int
+    cached: int
+    seconds: float
+
+
+def time_bridging(bridge: Bridge, texts: Sequence[str], *, cache_folder: Path | None = None) -> Bridging:
+    """What `embed_texts` of `texts` will cost: a few of every length are embedded, and nothing is written.
+
+    Raises:
+        SembridgeError: as `embed_texts`.
+    """
+    _refuse_unusable(bridge)
+    _refuse_bad_input(texts, TIMED_TEXTS)
+    bridge = computable(bridge)
+    missing = dict.fromkeys(texts)
+    n_distinct, name = len(missing), _name(bridge)
+    cache = _open_cache(bridge, cache_folder)
+    for found, _ in cache.read(missing) if cache else ():
+        for text in found:
+            del missing[text]
+    by_length = sorted(missing, key=lambda text: (len(text), text))
+    sample = by_length[:: max(1, len(by_length) // TIMED_TEXTS)]
+    seconds = 0.0
+    if sample:
+        bar, table = _progress_bar(0, shown=False), _VectorTable(name, len(sample))
+        _shard_vectors(bridge, sample[:1], TIMED_TEXTS, table, bar)  # the first call sets things up
+        start = time.perf_counter()
+        _shard_vectors(bridge, sample, TIMED_TEXTS, table, bar)
+        seconds = (time.perf_counter() - start) * len(missing) / len(sample)
+    return Bridging(name, n_distinct, n_distinct - len(missing), seconds)
 
 
 def default_cache_folder() -> Path:
