@@ -6,14 +6,14 @@ import gzip
 import json
 import os
 import signal
-import subprocess
-import sys
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from processes import exit_code, kill_after_checkpoint
+from processes import start as start_process
 from sentence_transformers import SparseEncoder
 from tiny import TARGET_WORDS, WORDS, encode_without_sembridge, tiny_encoder, tiny_tokenizer
 
@@ -136,29 +136,24 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_pa
     assert all(torch.equal(value, expected[name]) for name, value in weights(resumed).items())
 
 
-RUN = """
-import sys, torch
-sys.path.insert(0, {tests!r})
-from pathlib import Path
-from test_training import encoder, recipe, toy_pairs
-from sembridge.training.fine_tuning import train
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    train(encoder(dropout=False), toy_pairs(), Path({out!r}), recipe=recipe(steps=6))
-"""
+def train_as(rank: int, port: int, out: Path) -> None:
+    """One of two processes with the environment that torchrun gives them."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    train(encoder(dropout=False), toy_pairs(), out, recipe=recipe(steps=6))
 
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_process_trains(tmp_path: Path) -> None:
     one = encoder(dropout=False)
     train(one, toy_pairs(), tmp_path / "one", recipe=recipe(steps=6))
-    program = tmp_path / "program.py"
-    program.write_text(RUN.format(tests=str(Path(__file__).parent), out=str(tmp_path / "two")))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517",
-               str(program)]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [start_process(train_as, rank, port, tmp_path / "two") for rank in range(2)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     two = SparseEncoder(str(tmp_path / "two"), device="cpu")
     for name, value in weights(one).items():
         if not name.endswith("key.bias"):  # attention ignores it: its gradient is rounding, which Adam makes a step of

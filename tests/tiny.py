@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import importlib
 import random
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import transformers
+from processes import exit_code
 from sentence_transformers import SparseEncoder
 from sentence_transformers.base.modules import Router, Transformer
 from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
@@ -243,32 +244,18 @@ def _randomize(model: torch.nn.Module) -> None:
             parameter.copy_(0.3 * torch.randn_like(parameter))
 
 
-RELOAD_WITHOUT_SEMBRIDGE = """
-import json, sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "sembridge":
-            raise ImportError("blocked")
-sys.meta_path.insert(0, Blocker())
-try:
-    import sembridge
-except ImportError:
-    pass
-else:
-    sys.exit("the blocker does not block")
-import torch
-from sentence_transformers import SparseEncoder
-job = json.loads(sys.stdin.read())
-for folder in job["folders"]:
-    encoder = SparseEncoder(folder, device="cpu", local_files_only=True)
-    vectors = [encoder.encode_query(job["texts"]), encoder.encode_document(job["texts"])]
-    torch.save(torch.stack([vector.to_dense() for vector in vectors]), folder + ".pt")
-"""
-
-
 def encode_without_sembridge(folders: Iterable[Path], texts: Sequence[str]) -> None:
     """Writes FOLDER.pt beside every folder: query and document vectors from a process that cannot import sembridge."""
-    job = json.dumps({"folders": [str(folder) for folder in folders], "texts": list(texts)})
-    command = [sys.executable, "-I", "-c", RELOAD_WITHOUT_SEMBRIDGE]
-    result = subprocess.run(command, input=job, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    assert exit_code(_encode_without_sembridge, [str(folder) for folder in folders], list(texts)) == 0
+
+
+def _encode_without_sembridge(folders: list[str], texts: list[str]) -> None:
+    assert not [name for name in sys.modules if name.split(".")[0] == "sembridge"]
+    sys.modules["sembridge"] = None  # type: ignore[assignment]  # an import of it fails from here on
+    with contextlib.suppress(ImportError):
+        importlib.import_module("sembridge")
+        raise AssertionError("sembridge can be imported")
+    for folder in folders:
+        encoder = SparseEncoder(folder, device="cpu", local_files_only=True)
+        vectors = [encoder.encode_query(texts), encoder.encode_document(texts)]
+        torch.save(torch.stack([vector.to_dense() for vector in vectors]), folder + ".pt")
