@@ -56,6 +56,6 @@ def test_nonsense_for_an_option_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_verb_has_options() -> None:
-    assert {words[0] for words, _ in OPTIONS} == {words[0] for words in VERBS}
+def test_every_verb_but_the_doctor_has_options() -> None:
+    assert {words[0] for words, _ in OPTIONS} == {words[0] for words in VERBS} - {"doctor"}  # it has switches only
     assert len(OPTIONS) > 100
