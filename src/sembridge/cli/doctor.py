@@ -16,7 +16,7 @@ EXTRA = re.compile(r"""([\w.-]+).*\bextra == ['"]([\w-]+)['"]""")
 
 `sembridge doctor`
 
-`sembridge --threads 2 doctor`""")
+`sembridge doctor --json`""")
 def doctor(*, as_json: Json = False) -> None:
     """Shows versions, threads, bfloat16, memory, cache folders and extras."""
     found = _findings()

@@ -12,7 +12,7 @@ from sembridge.experiments.results import FINE_TUNED, ZERO_SHOT
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.training.recipe import TrainRecipe
 
-FORMAT = 2  # raise it when the same settings give another result: 2, calibration in another order and no drawn share where it fires
+FORMAT = 2  # raise it when the same settings give another result, or results must not be read any more
 
 
 @dataclass(frozen=True)
