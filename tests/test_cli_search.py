@@ -385,3 +385,14 @@ def test_a_password_in_an_address_is_not_written_down(tmp_path: Path) -> None:
     assert read_index_manifest(tmp_path).recipe.url == "postgresql://me@host:5432/db"
     assert replace(read_index_manifest(tmp_path), recipe=recipe) == IndexManifest(EncoderFacts("e", "f", 3), recipe)
     assert resolve_recipe(tmp_path, {"url": "postgresql://me:new@host/db"}).url == "postgresql://me:new@host/db"
+
+
+def test_without_the_client_of_a_server_nothing_is_left(
+    models: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "qdrant_client", None)
+    server = ("--engine", "qdrant", "--url", "http://127.0.0.1:9")
+    done = sembridge("index", models / "ko", corpus, "--out", tmp_path / "index", *server)
+    assert done.code == 1
+    assert 'pip install "sembridge[qdrant]"' in done.line
+    assert not (tmp_path / "index").exists()

@@ -119,10 +119,10 @@ def index_corpus(
     if overwrite:
         _drop(folder, recipe)
     _check_place(folder, add=add)
+    engine = open_engine(recipe, folder, n_dims=facts.n_dims)  # before a folder is made: its client may be missing
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         manifest = _prepared(folder, facts, recipe, lasting_name(corpus), add=add)
-        engine = open_engine(recipe, folder, n_dims=facts.n_dims)
         run = _Run(
             encoder, engine, folder, manifest, lasting_name(corpus), None if texts is None else str(texts), on_progress
         )
