@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import itertools
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,16 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sembridge.deployment.recipe import EncodeRecipe
-from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
-from sembridge.encoders.names import lasting_name
-from sembridge.encoders.vectors import TextEncoder
-from sembridge.errors import SembridgeError, require
-from sembridge.files.atomic import replacing, write_failure, write_file
-from sembridge.files.digests import file_digest
-from sembridge.retrieval.corpus import Document, corpus_file, stream_corpus
-
-if TYPE_CHECKING:
-    from sentence_transformers import SparseEncoder
 from sembridge.deployment.shards import (
     SHARDS_MANIFEST,
     Job,
@@ -47,8 +36,16 @@ from sembridge.deployment.shards import (
     read_shards_manifest,
     write_parquet,
 )
+from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
+from sembridge.encoders.names import lasting_name
+from sembridge.encoders.vectors import TextEncoder
+from sembridge.errors import SembridgeError, require
+from sembridge.files.atomic import replacing, write_failure, write_file
+from sembridge.files.digests import file_digest
+from sembridge.retrieval.corpus import Document, corpus_file, stream_corpus
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,18 @@ import contextlib
 import hashlib
 import itertools
 import json
-import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import PARTIAL, acquired_lock
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -38,8 +34,6 @@ class Job:
             hasher.update(len(encoded).to_bytes(8, "little") + encoded)
         return hasher.hexdigest()
 
-
-logger = logging.getLogger(__name__)
 
 SHARDS_MANIFEST = "manifest.json"
 _FORMAT = 2

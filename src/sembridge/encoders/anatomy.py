@@ -6,7 +6,6 @@ wrongly.
 """
 
 import copy
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,8 +20,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sembridge.encoders.heads import Head, find_head
 from sembridge.errors import SembridgeError
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

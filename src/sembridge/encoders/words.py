@@ -1,17 +1,11 @@
 """The words of a text, for scripts with and without spaces."""
 
-import logging
 import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
-
-logger = logging.getLogger(__name__)
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 """A letter or mark of a script that sets no space between words: Thai, Lao, Burmese, Khmer, Kana, Han."""
 

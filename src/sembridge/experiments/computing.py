@@ -14,6 +14,7 @@ from sembridge.experiments.cells import Cell, fingerprint
 from sembridge.experiments.fine_tuning import fine_tune
 from sembridge.experiments.places import TOP_K
 from sembridge.experiments.store import Result
+from sembridge.experiments.workbench import MeasuredSet, Workbench
 from sembridge.language_transfer.assembly import transfer
 from sembridge.language_transfer.explanation import Explainer
 from sembridge.language_transfer.folder import LanguageTransfer
@@ -23,7 +24,6 @@ from sembridge.retrieval.runs import BM25_WEIGHT, hybrid
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
-from sembridge.experiments.workbench import MeasuredSet, Workbench
 
 VERSIONS_OF = ("sembridge", "sentence-transformers", "transformers", "torch", "numpy", "bm25s", "ir-measures")
 WORD_PARTS = 10  # source tokens a word, of all that have a weight

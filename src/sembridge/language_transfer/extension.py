@@ -18,11 +18,6 @@ from transformers import PreTrainedTokenizerFast
 from sembridge.encoders.token_spelling import read_spelling
 from sembridge.encoders.vocabulary import TokenKind, Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.language_transfer.overlap import MatchKind, Overlap, match_vocabularies
-
-if TYPE_CHECKING:
-    from tokenizers.normalizers import Normalizer
-    from transformers import PreTrainedTokenizerBase
 from sembridge.language_transfer.joint_tokenizer import (
     JOIN_MODELS,
     Side,
@@ -32,6 +27,11 @@ from sembridge.language_transfer.joint_tokenizer import (
     normalizer_json,
     wrap,
 )
+from sembridge.language_transfer.overlap import MatchKind, Overlap, match_vocabularies
+
+if TYPE_CHECKING:
+    from tokenizers.normalizers import Normalizer
+    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """A transferred encoder with its report, and the folder that both are saved to."""
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -20,7 +19,6 @@ if TYPE_CHECKING:  # a report is read back without torch
 
     from sembridge.language_transfer.alignment import Alignment
 
-logger = logging.getLogger(__name__)
 
 REPORT_FILE, RECIPE_FILE, TUNING_FILE = "report.json", "recipe.yaml", "tuning.json"
 

@@ -1,7 +1,6 @@
 """The models and normalizers of two tokenizers in one, family by family."""
 
 import json
-import logging
 import unicodedata
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -76,9 +75,6 @@ def is_all_english(text: str) -> bool:
 
 def is_english(char: str) -> bool:
     return any(first <= ord(char) <= last for first, last in _ENGLISH_RANGES)
-
-
-logger = logging.getLogger(__name__)
 
 
 def _join_wordpiece(source: Side, target: Side, ids: Mapping[str, int], new: Sequence[str]) -> dict[str, Any]:

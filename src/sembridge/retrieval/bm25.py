@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
+from sembridge.encoders.words import has_no_spaces, words
 from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.runs import Run, search_collection
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-from sembridge.encoders.words import has_no_spaces, words
-from sembridge.retrieval.runs import Run, search_collection
 
 BM25_METHOD = "lucene"
 BM25_K1 = 1.5

@@ -26,13 +26,13 @@ from sembridge.retrieval.bm25 import BM25_B, BM25_K1, BM25_METHOD, bm25_index
 from sembridge.retrieval.columns import EvaluationRow
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.health import HealthReport, health
+from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K, parse_measures
 from sembridge.retrieval.runs import Run, ranked, search_collection, without_own_documents
 from sembridge.retrieval.vector_cache import CorpusCache, EncodedTexts, timed
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
     from transformers import PreTrainedTokenizerBase
-from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K, parse_measures
 
 logger = logging.getLogger(__name__)
 Settings = dict[str, str | int | float | None]

@@ -1,6 +1,5 @@
 """Measures by the names of ir-measures: which there are, and how deep they look."""
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,6 @@ from sembridge.errors import SembridgeError
 if TYPE_CHECKING:
     from ir_measures import Measure
 
-logger = logging.getLogger(__name__)
 
 DEFAULT_MEASURES = ("nDCG@10", "R@100", "RR@10")
 DEFAULT_TOP_K = 1000

@@ -9,7 +9,6 @@ A run file is in TREC format. Readers sort it by score, each with its own rule f
 scores of tied documents by the smallest steps of single precision: every reader then sees this module's order.
 """
 
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 Run = dict[str, dict[str, float]]
 """Query id -> document id -> score, every query's documents from best to worst."""
 BM25_WEIGHT = 0.7  # beside an encoder's .3: chosen on dev, see docs/decisions.md
-logger = logging.getLogger(__name__)
 _MAX_BLOCK_SCORES = 2**24  # scores held at once: 8 bytes each (value and column), 128 MiB
 
 

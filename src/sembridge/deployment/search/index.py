@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from sembridge.deployment.search.engines import open_engine
+from sembridge.deployment.search.indexing import acquired, other_encoder, resolve_recipe
+from sembridge.deployment.search.manifest import IndexManifest, read_index_manifest
 from sembridge.deployment.search.protocol import Engine, Hit, rows
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.vectors import encode_queries
@@ -21,8 +23,6 @@ from sembridge.language_transfer.pivot import Pivot
 if TYPE_CHECKING:
     from filelock import FileLock
     from sentence_transformers import SparseEncoder
-from sembridge.deployment.search.indexing import acquired, other_encoder, resolve_recipe
-from sembridge.deployment.search.manifest import IndexManifest, read_index_manifest
 
 
 def search(

@@ -17,6 +17,13 @@ from scipy.sparse import csr_array, vstack
 
 from sembridge.deployment.recipe import EMBEDDED, IndexRecipe
 from sembridge.deployment.search.engines import open_engine
+from sembridge.deployment.search.manifest import (
+    INDEX_MANIFEST,
+    EncoderFacts,
+    IndexManifest,
+    Unfinished,
+    read_index_manifest,
+)
 from sembridge.deployment.search.protocol import Engine, EngineUnavailableError
 from sembridge.deployment.search.pruning import prune
 from sembridge.deployment.shards import SHARDS_MANIFEST, read_shards, read_shards_manifest
@@ -30,13 +37,6 @@ from sembridge.retrieval.corpus import Document, corpus_file, stream_corpus
 if TYPE_CHECKING:
     from filelock import FileLock
     from sentence_transformers import SparseEncoder
-from sembridge.deployment.search.manifest import (
-    INDEX_MANIFEST,
-    EncoderFacts,
-    IndexManifest,
-    Unfinished,
-    read_index_manifest,
-)
 
 _LOCK = ".lock"
 # What the documents in an index already depend on; the rest of a recipe may change from run to run.
