@@ -495,6 +495,17 @@ def test_a_plan_counts_texts_and_takes_the_speed_of_finished_cells(world: Path, 
     assert [p.cell.name for p in later.cells if p.state == "missing"] == ["tiny-en/ko/default/zero-shot/2"]
 
 
+def test_a_drawn_method_under_once_has_the_first_seed_only(world: Path) -> None:
+    def seeds(**changes: Any) -> list[int | None]:
+        cells = grid_cells(GridRecipe.build(settings(world, **changes)))
+        return [cell.seed for cell in cells if cell.method in ("default", "mean")]
+
+    assert seeds() == [0, 1, None]
+    assert seeds(once=["default", "mean"]) == [0, None]
+    with pytest.raises(SembridgeError, match="'gone' of hybrids, once or alpha_sweeps is none of the methods"):
+        seeds(once=["gone"])
+
+
 def test_select_takes_names_and_parts_of_names(world: Path) -> None:
     cells = grid_cells(GridRecipe.read(world / "grid.yaml"))
     assert [cell.seed for cell in select(cells, ["default/zero-shot/1"])] == [1]

@@ -136,12 +136,13 @@ def _of_method(recipe: GridRecipe, source_encoder: str, language: str, stage: st
 
 
 def _seeds(recipe: GridRecipe, method: str, settings: TransferRecipe, stage: str) -> tuple[int | None, ...]:
-    if stage == ZERO_SHOT:
-        return recipe.seeds if settings.is_seeded else (None,)
+    if stage == ZERO_SHOT and not settings.is_seeded:
+        return (None,)
     trained = recipe.fine_tuning.methods
-    if trained is not None and method not in trained:
+    if stage != ZERO_SHOT and trained is not None and method not in trained:
         return ()
-    return recipe.seeds[:1] if method in recipe.fine_tuning.once else recipe.seeds
+    once = recipe.once if stage == ZERO_SHOT else recipe.fine_tuning.once
+    return recipe.seeds[:1] if method in once else recipe.seeds
 
 
 def _of_sweep(recipe: GridRecipe, source_encoder: str, language: str, sweep: AlphaSweep) -> Iterator[Cell]:

@@ -115,6 +115,7 @@ class GridRecipe(Recipe):
     stages: tuple[Stage, ...] = ("zero-shot",)
     fine_tuning: FineTuning = FineTuning()
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="of methods that draw their rows")
+    once: tuple[str, ...] = Field(default=(), description="methods that draw their rows with the first seed only")
     alpha_sweeps: tuple[AlphaSweep, ...] = ()
     references: tuple[Reference, ...] = ("bm25-words", "bm25-tokens", "english")
     hybrids: tuple[str, ...] = Field(default=(), description="methods fused with BM25 over tokens")
@@ -187,10 +188,10 @@ class GridRecipe(Recipe):
                 )
             if not recipe.rule.needs_bridge and BRIDGE in self.methods[name] and "fine-tuned" not in self.stages:
                 raise ValueError(f"method {name} ({recipe.method}) uses no bridge: remove its key `bridge`")
-        for name in (*self.hybrids, *(sweep.method for sweep in self.alpha_sweeps)):
+        for name in (*self.hybrids, *self.once, *(sweep.method for sweep in self.alpha_sweeps)):
             if name not in self.methods:
                 raise ValueError(
-                    f"{name!r} of hybrids or alpha_sweeps is none of the methods: {', '.join(self.methods)}"
+                    f"{name!r} of hybrids, once or alpha_sweeps is none of the methods: {', '.join(self.methods)}"
                 )
         for sweep in self.alpha_sweeps:
             unknown = {*(sweep.source_encoders or ())} - {*self.source_encoders}
