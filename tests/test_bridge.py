@@ -279,7 +279,7 @@ def test_full_disk_is_one_clear_line_and_leaves_no_file(tmp_path):
     (line,) = done.stdout.splitlines()
     assert str(tmp_path) in line
     assert "File too large" in line
-    assert "another cache folder" in line
+    assert "another folder with --cache" in line
     assert list(tmp_path.iterdir()) == []
 
 

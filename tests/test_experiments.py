@@ -126,6 +126,14 @@ def test_tables_and_figures_are_made(finished: Path) -> None:
     assert "torch" in json.loads((finished / "versions.json").read_text(encoding="utf-8"))
 
 
+def test_the_recipe_in_the_results_leads_to_the_same_data_from_there(finished: Path) -> None:
+    recipe = GridRecipe.read(finished / "recipe.yaml")
+    store = Store(finished, Contents(recipe, find_places(recipe, finished)))
+    cells = grid_cells(recipe)
+    assert set(store.states(recipe, cells).values()) == {"done"}
+    assert all("school/ko (test)" in store.contents.of(cell) for cell in cells if store.contents)  # it was found
+
+
 def killed_run(world: Path, out: Path) -> None:
     finished = iter(range(1, 4))
     run_world(world, out, on_outcome=lambda outcome: kill_this_process() if next(finished) == 3 else None)

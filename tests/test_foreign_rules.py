@@ -11,7 +11,9 @@ from scipy.sparse import csr_array
 
 from sembridge.deployment.export.collection import VectorBlock, VectorCollection
 from sembridge.deployment.export.lucene import export_lucene
+from sembridge.deployment.export.pisa import export_pisa
 from sembridge.deployment.export.seismic import export_seismic
+from sembridge.errors import SembridgeError
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.evaluation import evaluate_bm25, evaluate_vectors, measure_run
 from sembridge.retrieval.sources import load_retrieval_data
@@ -120,6 +122,64 @@ def test_a_query_without_weights_is_left_out_of_topics_and_counted(tmp_path: Pat
     assert (seismic["n_queries"], seismic["n_queries_without_postings"]) == (2, 1)
     ids = [json.loads(line)["id"] for line in (tmp_path / "seismic/queries.jsonl").read_text().splitlines()]
     assert ids == ["q1", "q3"]
+
+
+@pytest.mark.parametrize("name", ["pisa", "seismic"])
+def test_documents_without_weights_shift_no_others(name: str, tmp_path: Path) -> None:
+    """The builders of these two number documents themselves; the empty ones stand first, between and last."""
+    weights = np.array([[0, 0], [3, 0], [0, 0], [0, 0], [1, 5], [0, 0]], np.float32)
+    ids = [f"d{row}" for row in range(6)]
+    blocks = [VectorBlock(ids[a:b], [""] * (b - a), csr_array(weights[a:b])) for a, b in ((0, 3), (3, 6))]
+    queries = VectorBlock(["sky", "sea"], ["", ""], csr_array(np.eye(2, dtype=np.float32)))
+    manifest = EXPORTS[name](VectorCollection("tiny", ("sky", "sea"), blocks, [queries]), tmp_path / "out")
+    assert (manifest["n_documents"], manifest["n_documents_without_postings"]) == (6, 4)
+    assert FOUND_BY[name](tmp_path / "out") == {"sky": ["d1", "d4"], "sea": ["d4"]}
+
+
+def found_by_pisa(folder: Path) -> dict[str, list[str]]:
+    import pandas as pd
+
+    pisa = pytest.importorskip("pyterrier_pisa", reason="needs pyterrier_pisa")
+    search = pisa.PisaIndex(str(folder / "index"), stemmer="none", stops="none").quantized(toks_scale=1.0)
+    lines = (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()
+    hits = search.transform(pd.DataFrame([json.loads(line) for line in lines]))
+    return {str(query): list(rows["docno"]) for query, rows in hits.groupby("qid")}
+
+
+def found_by_seismic(folder: Path) -> dict[str, list[str]]:
+    seismic = pytest.importorskip("seismic", reason="needs pyseismic-lsr")
+    index = seismic.SeismicIndex.build(str(folder / "documents.jsonl"))
+    found = {}
+    for line in (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines():
+        query = json.loads(line)
+        tokens = np.array(list(query["vector"]), dtype=seismic.get_seismic_string())
+        weights = np.array(list(query["vector"].values()), dtype=np.float32)
+        hits = index.search(query["id"], tokens, weights, k=10, query_cut=10, heap_factor=0.7)
+        found[query["id"]] = [document for _, _, document in hits]
+    return found
+
+
+def export_for_pisa(collection: VectorCollection, out: Path) -> dict[str, object]:
+    pytest.importorskip("pyterrier_pisa", reason="needs pyterrier_pisa")
+    return export_pisa(collection, out)
+
+
+EXPORTS = {"pisa": export_for_pisa, "seismic": export_seismic, "lucene": export_lucene}
+FOUND_BY = {"pisa": found_by_pisa, "seismic": found_by_seismic}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_corpus_without_any_weight_is_no_export(name: str, tmp_path: Path) -> None:
+    """An index in which every search finds nothing; rounding at a small scale can make one."""
+    nothing = VectorBlock(["d1", "d2"], ["x", "y"], csr_array((2, 2), dtype=np.float32))
+    with pytest.raises(SembridgeError, match="None of the 2 documents has a weight above 0"):
+        EXPORTS[name](VectorCollection("tiny", ("sky", "sea"), [nothing]), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scale_that_rounds_every_weight_away_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SembridgeError, match=r"rounding at scale 0\.1; nothing to export: give a larger --scale"):
+        export_lucene(collection(queries=0), tmp_path / "out", scale=0.1)
 
 
 def test_without_any_query_that_has_weights_there_are_no_topics(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Laws of model2vec folders as bridges: what its own library computes, unknown pieces included."""
+"""Laws of static bridges: of model2vec folders what its own library computes, and of all what they do not know."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from sembridge.encoders.loading import load_bridge
 from sembridge.errors import SembridgeError
-from sembridge.language_transfer.bridge import bridge_fingerprint, embed_texts
+from sembridge.files.vector_cache import VectorCache
+from sembridge.language_transfer.bridge import bridge_fingerprint, embed_texts, time_bridging
 
 WORDS = ["[PAD]", "[UNK]", "school", "book", "water", "학교", "책", "물", "##s"]
 TEXTS = ["school", "books", "school 日本", "日本", "한국", "학교 water", "물 日本 물", ""]
@@ -93,3 +95,28 @@ def test_same_vectors_as_the_library_itself(tmp_path, family):
     folder = save_model2vec(tmp_path / "m", family)
     own = model2vec.StaticModel.from_pretrained(str(folder)).encode(TEXTS)
     np.testing.assert_allclose(embed_texts(load_bridge(folder), TEXTS, cache_folder=tmp_path / "c"), own, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["wordpiece", "wordlevel", "unigram"])
+def test_what_a_static_bridge_knows_nothing_of_has_no_vector(tmp_path, family):
+    """Sentence Transformers gives all such texts the unknown token's row: they would be translations of one another."""
+    module = StaticEmbedding(tokenizer_of(family), embedding_weights=VECTORS)
+    SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(tmp_path / "static"))
+    bridge = load_bridge(tmp_path / "static")
+    stock = bridge.encode(["日本", "한국", "학교 water"])
+    assert np.array_equal(stock[0], stock[1])
+    assert stock[0].any()
+    texts = ["日本", "학교 water", "한국", "日本"]
+    found = embed_texts(bridge, texts, cache_folder=tmp_path / "c")
+    assert not found[[0, 2, 3]].any()
+    np.testing.assert_allclose(found[1], stock[2] / np.linalg.norm(stock[2]), atol=1e-6)
+    assert embed_texts(bridge, ["日本", "한국"], cache_folder=tmp_path / "c").tolist() == np.zeros((2, 6)).tolist()
+    assert time_bridging(bridge, texts, cache_folder=tmp_path / "c").cached == 1
+
+
+def test_vectors_of_unknown_texts_that_an_earlier_version_kept_are_not_read(tmp_path):
+    module = StaticEmbedding(tokenizer_of("wordlevel"), embedding_weights=VECTORS)
+    bridge = SentenceTransformer(modules=[module], device="cpu")
+    cache = VectorCache(tmp_path / bridge_fingerprint(bridge), "earlier")
+    cache.write(["日本"], np.ones((1, 6), np.float32))
+    assert not embed_texts(bridge, ["日本"], cache_folder=tmp_path).any()

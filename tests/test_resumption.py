@@ -11,6 +11,7 @@ import pytest
 from tiny import WORDS, tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge
 
+from sembridge.encoders.fingerprint import weights_fingerprint
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.data import RetrievalData
 from sembridge.training.data import TrainingData, pairs_data
@@ -110,5 +111,8 @@ def test_a_training_is_resumed_as_itself_only(tmp_path: Path) -> None:
     fresh = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
     with pytest.raises(SembridgeError, match="data toy, whose content differs"):
         train(fresh, pairs(ending="tree"), tmp_path / "out", recipe=long, run=RunOptions(resume=True))
+    start = weights_fingerprint(fresh)
     assert train(fresh, pairs(), tmp_path / "out", recipe=long, run=RunOptions(resume=True)).steps == 4
-    assert json.loads((tmp_path / "out" / "training.json").read_text())["data"] == "toy"
+    written = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert (written["data"], written["start_fingerprint"]) == ("toy", start)
+    assert start != weights_fingerprint(fresh), "the encoder that training changed is not what it began from"

@@ -37,6 +37,20 @@ def unknown_texts(tokenizer: object, texts: Sequence[str]) -> list[str] | None:
     ]
 
 
+def unknown_to_static(model: object, texts: Sequence[str]) -> list[str]:
+    """Those of `texts` of which a static `model` knows no piece; none of a model of another kind.
+
+    Their mean is the unknown token's row, whatever they say: as vectors of a bridge, all would be translations of one
+    another. model2vec gives them none, and neither does a bridge.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    if not isinstance(model, SentenceTransformer) or not isinstance(model[0], StaticEmbedding):
+        return []
+    return unknown_texts(model[0].tokenizer, texts) or []
+
+
 def leave_out_unknown_pieces(bridge: "SentenceTransformer") -> None:
     """Gives every StaticEmbedding of `bridge` model2vec's rule, `StaticModel.tokenize` there: without the unknown id.
 

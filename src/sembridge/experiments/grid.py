@@ -90,7 +90,7 @@ def run_grid(
     check_data_sets(recipe, cells, places)
     store.prepare()
     with store.locked():
-        recipe.write(store.folder / RECIPE_FILE)
+        places.lasting(recipe).write(store.folder / RECIPE_FILE)
         return _run(Job(recipe, places, store), cells, n_jobs, on_start, on_outcome)
 
 

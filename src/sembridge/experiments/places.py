@@ -25,6 +25,10 @@ class Places:
         found = {"data": self.data, "vectors": self.vectors}
         return {name: str(path) for name, path in found.items() if path is not None}
 
+    def lasting(self, recipe: GridRecipe) -> GridRecipe:
+        """The recipe with these roots by their absolute paths, for a file that lies elsewhere."""
+        return recipe.model_copy(update={name: str(Path(root).resolve()) for name, root in self.roots().items()})
+
     def data_set(self, name: str) -> str | Path:
         """The name under which `load_retrieval_data` (or `load_training_data`) finds a data set."""
         if is_named(name) or self.data is None:

@@ -6,6 +6,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sembridge.errors import SembridgeError
+from sembridge.files.atomic import write_file
 
 RUNNING = "Running"
 """The heading of what changes how a run goes and not what comes out; the last of a verb's help."""
@@ -89,7 +90,7 @@ class Recipe(BaseModel):
     def write(self, path: Path) -> None:
         import yaml
 
-        path.write_text(yaml.safe_dump(self.settings(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        write_file(path, [yaml.safe_dump(self.settings(), sort_keys=False, allow_unicode=True)])
 
 
 def value_text(value: object) -> str:

@@ -67,7 +67,8 @@ class VectorCache:
         except OSError as error:
             raise SembridgeError(
                 f"Bridge vectors cannot be written to {self.folder}: {error.strerror or error}."
-                " Free some space there, or give another cache folder; finished vectors are kept."
+                " Free some space there, or give another folder with --cache (the variable HF_ASSETS_CACHE moves all"
+                " caches); finished vectors are kept."
             ) from error
 
     def remove_stale(self) -> None:

@@ -22,6 +22,7 @@ from sembridge.encoders.fingerprint import (
     sentence_transformer_fingerprint,
     stated_fingerprint,
 )
+from sembridge.encoders.static_rules import unknown_to_static
 from sembridge.errors import SembridgeError
 from sembridge.files.vector_cache import VectorCache, assets_folder
 from sembridge.language_transfer.even_batches import computable, encode_evenly, is_plain
@@ -109,6 +110,8 @@ def embed_texts(
     table = _VectorTable(name, len(texts))
     cache = _open_cache(bridge, cache_folder)
     n_distinct = len(first_rows)
+    for text in unknown_to_static(bridge, list(first_rows)):
+        del first_rows[text]  # its row stays zero
     for found, vectors in cache.read(first_rows) if cache else ():
         table.put([first_rows.pop(text) for text in found], vectors)
     logger.info("Bridge %s: %d of %d distinct texts to encode", name, len(first_rows), n_distinct)
@@ -150,6 +153,8 @@ def time_bridging(bridge: Bridge, texts: Sequence[str], *, cache_folder: Path | 
     _refuse_bad_input(texts, TIMED_TEXTS)
     bridge = computable(bridge)
     missing = dict.fromkeys(texts)
+    for text in unknown_to_static(bridge, list(missing)):
+        del missing[text]
     n_distinct, name = len(missing), _name(bridge)
     cache = _open_cache(bridge, cache_folder)
     for found, _ in cache.read(missing) if cache else ():
@@ -342,7 +347,7 @@ class _VectorTable:
     def finished(self, texts: Sequence[str], *, width_when_empty: int) -> npt.NDArray[np.float32]:
         """The vectors of all texts; a repeated text's row is copied from its first row."""
         if self._rows is None:
-            return np.zeros((0, width_when_empty), dtype=np.float32)
+            return np.zeros((self._n_texts, width_when_empty), dtype=np.float32)
         first_rows: dict[str, int] = {}
         copied_from = np.array([first_rows.setdefault(text, row) for row, text in enumerate(texts)])
         repeated = np.flatnonzero(copied_from != np.arange(len(texts)))

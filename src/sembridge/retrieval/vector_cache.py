@@ -79,7 +79,9 @@ class CorpusCache:
                 _write(partial, encoded)
         except Exception as error:  # below safetensors a full disk is an error of its own kind
             reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
-            logger.warning("Encoded texts are not kept in %s: %s. Give another cache folder.", self.folder, reason)
+            logger.warning(
+                "Encoded texts are not kept in %s: %s. Give another folder with --cache.", self.folder, reason
+            )
 
 
 def default_cache_folder() -> Path:

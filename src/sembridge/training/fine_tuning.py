@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sembridge.encoders.anatomy import check_source_encoder
+from sembridge.encoders.fingerprint import weights_fingerprint
 from sembridge.encoders.stated import LENGTHS, scores_by_cosine
 from sembridge.errors import SembridgeError, require
 from sembridge.files.atomic import check_output_folder, write_folder
@@ -26,7 +27,7 @@ from sembridge.training.head import plain_attention, without_logits
 from sembridge.training.negatives import mine_hard_negatives
 from sembridge.training.outcome import Training, curve_of, warn_of_loss, write
 from sembridge.training.recipe import TrainRecipe
-from sembridge.training.resumption import TrainingRun
+from sembridge.training.resumption import Named, TrainingRun
 from sembridge.training.trainer import Lesson, RunOptions, Teacher, check_trackers, make_trainer
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ def train(
         raise SembridgeError(
             "Distillation needs the bridge as a teacher; give --bridge, e.g. intfloat/multilingual-e5-small."
         )
+    start = Named(_start_name(encoder, start_folder), weights_fingerprint(encoder))
     identity = TrainingRun.of(
-        encoder, data, recipe, start=_start_name(encoder, start_folder), dev=dev,
+        encoder, data, recipe, start=start.name, dev=dev,
         teacher=bridge if recipe.distill == "bridge" else None,
     )  # fmt: skip
     if run.resume:
@@ -98,7 +100,7 @@ def train(
     training, is_first_process = _trained(lesson, identity)
     warn_of_loss(training)
     if is_first_process:
-        fill = partial(write, training=training, data=data, dev=dev, start_folder=start_folder)
+        fill = partial(write, training=training, data=data, dev=dev, start_folder=start_folder, start=start)
         write_folder(out, fill, overwrite=run.overwrite)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return training

@@ -17,6 +17,7 @@ from sembridge.language_transfer.alignment import ALIGNMENT_FILE
 from sembridge.retrieval.data import RetrievalData
 from sembridge.training.data import TrainingData
 from sembridge.training.recipe import TrainRecipe
+from sembridge.training.resumption import Named
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder, SparseEncoderTrainer
@@ -72,8 +73,15 @@ def warn_of_loss(training: Training) -> None:
 
 
 def write(
-    folder: Path, *, training: Training, data: TrainingData, dev: RetrievalData | None, start_folder: str | Path | None
+    folder: Path,
+    *,
+    training: Training,
+    data: TrainingData,
+    dev: RetrievalData | None,
+    start_folder: str | Path | None,
+    start: Named,
 ) -> None:
+    """Fills `folder`; `start` is the encoder before the first step, with its `weights_fingerprint`."""
     training.encoder.save_pretrained(str(folder), create_model_card=False)
     if start_folder is not None:
         for name in (ALIGNMENT_FILE, REPORT_FILE, "recipe.yaml"):
@@ -84,6 +92,8 @@ def write(
     training.recipe.write(folder / RECIPE_FILE)
     packages = ("sembridge", "sentence-transformers", "transformers", "torch")
     facts = {
+        "start": start.name,
+        "start_fingerprint": start.fingerprint,
         "data": data.name,
         "pairs": training.n_pairs,
         "negatives": len(data.negatives[0]),

@@ -211,6 +211,18 @@ def check_scale(scale: float) -> None:
         raise SembridgeError(f"scale is {scale}: expected a number above 0, such as {DEFAULT_SCALE:g}.")
 
 
+def refuse_nothing(documents: Counts, *, scale: float | None = None) -> None:
+    """Refuses an export of which every search would find nothing; `scale` where weights were rounded."""
+    if not documents.texts:
+        raise SembridgeError("The corpus has no document; nothing to export.")
+    if not documents.postings:
+        rounded = "" if scale is None else f" after rounding at scale {scale:g}"
+        advice = "check the encoder" if scale is None else "give a larger --scale, or check the encoder"
+        raise SembridgeError(
+            f"None of the {documents.texts:,} documents has a weight above 0{rounded}; nothing to export: {advice}."
+        )
+
+
 def rows(block: VectorBlock, keys: Sequence[str]) -> Iterator[tuple[tuple[str, str], dict[str, float]]]:
     """((id, text), key -> weight) of every row, keys by their dimension.
 

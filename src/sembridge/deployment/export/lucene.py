@@ -17,6 +17,7 @@ from sembridge.deployment.export.collection import (
     check_scale,
     checked,
     quantized,
+    refuse_nothing,
     refuse_white_space,
     rows,
     with_weights,
@@ -24,7 +25,6 @@ from sembridge.deployment.export.collection import (
 from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.deployment.export.settings import DEFAULT_SCALE
 from sembridge.deployment.export.token_keys import token_keys
-from sembridge.errors import SembridgeError
 
 _DOCUMENTS_A_FILE = 250_000  # Anserini gives every file to one thread
 
@@ -39,8 +39,8 @@ def export_lucene(
     query without weights is left out and counted: Anserini's reader ends at a line without a second field.
 
     Raises:
-        SembridgeError: a scale that is not above 0, no documents, an id with white space, a weight below 0 or too
-            large, or a place that cannot be written.
+        SembridgeError: a scale that is not above 0, no document with a weight, an id with white space, a weight below 0
+            or too large, or a place that cannot be written.
     """
     check_scale(scale)
     keys = token_keys(collection.tokens)
@@ -49,8 +49,7 @@ def export_lucene(
         (folder / "corpus").mkdir()
         documents = _write_corpus(folder / "corpus", checked(collection.documents), keys, scale)
         queries = _write_queries(folder / "queries.tsv", checked(collection.queries), keys, scale)
-        if not documents.texts:
-            raise SembridgeError("The corpus has no document; nothing to export.")
+        refuse_nothing(documents, scale=scale)
         return {
             "format": "lucene",
             "encoder": collection.encoder,

@@ -19,6 +19,7 @@ from sembridge.deployment.export.collection import (
     check_scale,
     checked,
     quantized,
+    refuse_nothing,
     refuse_white_space,
     rows,
     with_weights,
@@ -26,7 +27,7 @@ from sembridge.deployment.export.collection import (
 from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.deployment.export.settings import DEFAULT_SCALE
 from sembridge.deployment.export.token_keys import token_keys
-from sembridge.errors import SembridgeError, require
+from sembridge.errors import require
 
 _BATCH_DOCUMENTS = 50_000  # inverted in memory at once; the rest waits on disk and is merged
 
@@ -41,8 +42,8 @@ def export_pisa(
 
     Raises:
         MissingExtraError: pyterrier_pisa is not installed.
-        SembridgeError: a scale that is not above 0, no documents, an id with white space, a weight below 0 or too
-            large, or a place that cannot be written.
+        SembridgeError: a scale that is not above 0, no document with a weight, an id with white space, a weight below 0
+            or too large, or a place that cannot be written.
     """
     check_scale(scale)
     check_pisa()
@@ -82,8 +83,7 @@ def _documents(
         counts.add(integers.vectors)
         for (text_id, _), vector in rows(integers, keys):
             yield {"docno": text_id, "toks": vector}
-    if not counts.postings:
-        raise SembridgeError("The corpus has no document with a weight above 0; nothing to export.")
+    refuse_nothing(counts, scale=scale)
 
 
 def _write_index(folder: Path, documents: Iterator[dict[str, object]]) -> None:

@@ -7,10 +7,17 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sembridge.deployment.export.collection import Counts, VectorBlock, VectorCollection, checked, rows, with_weights
+from sembridge.deployment.export.collection import (
+    Counts,
+    VectorBlock,
+    VectorCollection,
+    checked,
+    refuse_nothing,
+    rows,
+    with_weights,
+)
 from sembridge.deployment.export.manifest import ExportManifest, write_export
 from sembridge.deployment.export.token_keys import token_keys
-from sembridge.errors import SembridgeError
 
 LARGEST_VOCABULARY = 2**16  # of SeismicIndex, which numbers tokens in 16 bits
 
@@ -23,15 +30,14 @@ def export_seismic(collection: VectorCollection, out: Path, *, overwrite: bool =
     SeismicIndexLV where the vocabulary has more than 65,536 tokens.
 
     Raises:
-        SembridgeError: no documents, a weight below 0, or a place that cannot be written.
+        SembridgeError: no document with a weight, a weight below 0, or a place that cannot be written.
     """
     keys = token_keys(collection.tokens)
 
     def fill(folder: Path) -> ExportManifest:
         documents = _write(folder / "documents.jsonl", checked(collection.documents), keys)
         queries = _write(folder / "queries.jsonl", checked(collection.queries), keys, empty=False)
-        if not documents.texts:
-            raise SembridgeError("The corpus has no document; nothing to export.")
+        refuse_nothing(documents)
         return {
             "format": "seismic",
             "encoder": collection.encoder,
