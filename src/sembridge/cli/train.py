@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
     from sembridge.retrieval.data import RetrievalData
+    from sembridge.training.aligning import Aim
     from sembridge.training.data import TrainingData
     from sembridge.training.outcome import Training
 
@@ -35,6 +36,32 @@ class Models:
             metavar="CORPUS", help="Queries become inference-free: a token's weight is its IDF in this corpus."
         ),
     ] = None
+
+    align_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="The English encoder behind ENCODER, which becomes a pivot: it learns to give a text the vector that "
+            "MODEL gives to its English translation. DATA holds pairs of both.",
+            rich_help_panel=TEACHING,
+        ),
+    ] = None
+
+    def check(self, loading: Loading) -> None:
+        if self.align_to is not None and (self.idf or self.bridge):
+            raise typer.BadParameter("a pivot is taught by its source alone", param_hint="--align-to --idf --bridge")
+        loading.check(*filter(None, (self.encoder, self.bridge, self.align_to)))
+
+    def aimed(self, loading: Loading) -> "tuple[SparseEncoder, Aim | None]":
+        """What is trained, and what a pivot is aligned to."""
+        if self.align_to is None:
+            return self.load(loading), None
+        from sembridge.language_transfer.pivot import Pivot
+        from sembridge.training.aligning import Aim
+
+        source = loading.encoder(self.align_to)
+        pivot = Pivot.load(self.encoder, source)
+        return pivot.encoder, Aim(source, pivot.facts)
 
     def load(self, loading: Loading) -> "SparseEncoder":
         from sembridge.retrieval.corpus import stream_passages
@@ -68,6 +95,16 @@ class Data:
         str | None, typer.Option(metavar="DATA", help="BEIR folder or mini/NAME; its best checkpoint is kept.")
     ] = None
     dev_split: Annotated[str, typer.Option(metavar="NAME", help="Split of the dev data.")] = "dev"
+    dev_corpus: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="With --align-to: English data with the documents that dev questions ask."),
+    ] = None
+
+    def check(self, *, aligns: bool) -> None:
+        if (self.dev_corpus is not None) != (aligns and self.dev is not None):
+            raise typer.BadParameter(
+                "a pivot's questions ask English documents: give both or none", param_hint="--dev --dev-corpus"
+            )
 
     def load(self, *, seed: int) -> "TrainingData":
         from sembridge.training.data import joined, load_training_data
@@ -78,7 +115,14 @@ class Data:
     def load_dev(self) -> "RetrievalData | None":
         from sembridge.retrieval.sources import load_retrieval_data
 
-        return None if self.dev is None else load_retrieval_data(self.dev, split=self.dev_split)
+        if self.dev is None:
+            return None
+        dev = load_retrieval_data(self.dev, split=self.dev_split)
+        if self.dev_corpus is None:
+            return dev
+        from sembridge.retrieval.across import across
+
+        return across(dev, load_retrieval_data(self.dev_corpus, split=self.dev_split)).data
 
 
 @verb("""Examples:
@@ -88,6 +132,8 @@ class Data:
 `sembridge train splade-ko mini/faq-ko tuned --split dev --steps 20 --batch-size 8`
 
 `sembridge train splade-ko corpus:passages.jsonl.gz tuned --distill bridge --bridge intfloat/multilingual-e5-small`
+
+`sembridge train splade-ko parallel.tsv ko-pivot --align-to mini/splade-en --rows-learning-rate 2e-3`
 
 `torchrun --nproc-per-node 4 -m sembridge.cli train splade-ko hub:PaDaS-Lab/webfaq-retrieval:kor tuned`""")
 def train(
@@ -111,17 +157,19 @@ def train(
     """
     recipe = settings.recipe
     output.check()
-    loading.check(models.encoder, *(() if models.bridge is None else [models.bridge]))
+    data.check(aligns=models.align_to is not None)
+    models.check(loading)
     pairs, dev = data.load(seed=recipe.seed), data.load_dev()
     from sembridge.training.fine_tuning import train as fine_tune
     from sembridge.training.trainer import RunOptions
 
     progress = sys.stderr.isatty() and not as_json and os.environ.get("RANK", "0") == "0"
     run = RunOptions(resume=resume, overwrite=output.overwrite, report_to=report_to or (), progress=progress)
+    encoder, aim = models.aimed(loading)
     result = fine_tune(
-        models.load(loading), pairs, output.out, recipe=recipe, dev=dev, run=run,
+        encoder, pairs, output.out, recipe=recipe, dev=dev, run=run,
         bridge=None if models.bridge is None else loading.bridge(models.bridge),
-        start_folder=models.encoder if Path(models.encoder).is_dir() else None,
+        start_folder=models.encoder if Path(models.encoder).is_dir() else None, aim=aim,
     )  # fmt: skip
     if as_json:
         print_json({"folder": str(output.out), "steps": result.steps, "pairs": result.n_pairs, "curve": result.curve})

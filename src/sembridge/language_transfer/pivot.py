@@ -118,6 +118,7 @@ class PivotFacts:
         n_dims: width of the source's vectors; all dimensions from there on are zero.
         language: as the transfer's report says.
         n_words: words with a token of their own.
+        trained_on: name of the parallel text that it was trained on.
     """
 
     source_encoder: str
@@ -125,6 +126,11 @@ class PivotFacts:
     n_dims: int
     language: str | None = None
     n_words: int = 0
+    trained_on: str | None = None
+
+    def write(self, folder: Path) -> None:
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        (folder / PIVOT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +174,7 @@ class Pivot:
     def write(self, folder: Path) -> None:
         """Fills a folder with the stock encoder and `pivot.json`."""
         self.encoder.save_pretrained(str(folder), create_model_card=False)
-        text = json.dumps(asdict(self.facts), indent=1, ensure_ascii=False)
-        (folder / PIVOT_FILE).write_text(text + "\n", encoding="utf-8")
+        self.facts.write(folder)
 
     @property
     def language(self) -> str | None:

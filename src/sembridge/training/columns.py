@@ -13,10 +13,12 @@ from sembridge.errors import SembridgeError
 from sembridge.files.rows import shown
 
 # The first name found in a file is taken; the order is that of Sentence Transformers' and WebFAQ's usual layouts.
-QUERY_NAMES = ("query", "anchor", "question", "queries", "premise", "sentence1", "sentence_A")
+QUERY_NAMES = (
+    "query", "anchor", "question", "queries", "premise", "sentence1", "sentence_A", "english",
+)  # fmt: skip
 DOCUMENT_NAMES = (
     "positive", "document", "passage", "answer", "text", "context", "hypothesis", "pos", "positives", "documents",
-    "passages", "sentence2", "sentence_B",
+    "passages", "sentence2", "sentence_B", "non_english", "translation",
 )  # fmt: skip
 LABEL_NAMES = ("label", "labels", "score", "scores")
 _NEGATIVE = re.compile(r"(negative|hard_negative|neg)(s|_?\d+)?")

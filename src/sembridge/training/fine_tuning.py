@@ -7,7 +7,7 @@ negatives, the bridge as a teacher, the guards, and a folder that continues afte
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,13 @@ from sembridge.training.head import plain_attention, without_logits
 from sembridge.training.negatives import mine_hard_negatives
 from sembridge.training.outcome import Training, curve_of, warn_of_loss, write
 from sembridge.training.recipe import TrainRecipe
-from sembridge.training.resumption import Named, TrainingRun
+from sembridge.training.resumption import Named, TrainingRun, teacher_of
 from sembridge.training.trainer import Lesson, RunOptions, Teacher, check_trackers, make_trainer
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
+
+    from sembridge.training.aligning import Aim
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ def train(
     bridge: Bridge | None = None,
     start_folder: str | Path | None = None,
     run: RunOptions | None = None,
+    aim: "Aim | None" = None,
 ) -> Training:
     """`encoder` trained on `data` and saved to `out`: a stock SparseEncoder folder with curve, recipe and card.
 
@@ -59,6 +62,9 @@ def train(
         bridge: the teacher, for `recipe.distill`.
         start_folder: where `encoder` came from; its alignment and transfer report are carried over.
         run: how it runs; `RunOptions()` by default.
+        aim: `encoder` is a pivot's, and learns to give texts the vectors that its source gives to their translations:
+            every query of `data` is an English text, its document the same in the pivot's language. The documents of
+            `dev` are then English.
 
     Raises:
         MissingExtraError: the extra `train` is not installed.
@@ -78,10 +84,12 @@ def train(
         raise SembridgeError(
             "Distillation needs the bridge as a teacher; give --bridge, e.g. intfloat/multilingual-e5-small."
         )
+    if aim is not None:
+        aim.check(recipe)
     start = Named(_start_name(encoder, start_folder), weights_fingerprint(encoder))
     identity = TrainingRun.of(
         encoder, data, recipe, start=start.name, dev=dev,
-        teacher=bridge if recipe.distill == "bridge" else None,
+        teacher=teacher_of(bridge if recipe.distill == "bridge" else None, aim),
     )  # fmt: skip
     if run.resume:
         identity.check_continues(checkpoints)
@@ -95,12 +103,12 @@ def train(
     lesson = Lesson(
         anatomy, data, recipe, run, checkpoints, dev=dev,
         teacher=Teacher(bridge, data, recipe, run.cache_folder) if recipe.distill == "bridge" and bridge else None,
-        start_folder=None if start_folder is None else Path(start_folder),
+        start_folder=None if start_folder is None else Path(start_folder), aim=aim,
     )  # fmt: skip
     training, is_first_process = _trained(lesson, identity)
     warn_of_loss(training)
     if is_first_process:
-        fill = partial(write, training=training, data=data, dev=dev, start_folder=start_folder, start=start)
+        fill = partial(write, training=training, data=data, dev=dev, start_folder=start_folder, start=start, aim=aim)
         write_folder(out, fill, overwrite=run.overwrite)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return training
@@ -120,8 +128,9 @@ def _trained(lesson: Lesson, identity: TrainingRun) -> tuple[Training, bool]:
     with (
         _memory_advice(recipe),
         _texts_cut(encoder, recipe.max_length),
-        without_logits(lesson.anatomy),
+        without_logits(lesson.anatomy, below_zero=lesson.aim is not None),
         plain_attention(lesson.anatomy, recipe.batch_size),
+        nullcontext() if lesson.aim is None else _without_dropout(encoder),
     ):
         trainer.train(resume_from_checkpoint=last)
     training = Training(encoder.eval(), curve_of(trainer), trainer.state.global_step, len(lesson.data), recipe)
@@ -153,6 +162,19 @@ def _owners_of_lengths(encoder: "SparseEncoder") -> Iterator[tuple[Any, tuple[st
     yield from (
         (tokenizer, ("model_max_length",)) for tokenizer in {id(m.tokenizer): m.tokenizer for m in modules}.values()
     )
+
+
+@contextmanager
+def _without_dropout(encoder: "SparseEncoder") -> Iterator[None]:
+    """Inside, texts have the vectors that they have afterwards: those that a pivot aims at were made without it."""
+    held = [(module, module.p) for module in encoder.modules() if isinstance(module, torch.nn.Dropout)]
+    for module, _ in held:
+        module.p = 0.0
+    try:
+        yield
+    finally:
+        for module, share in held:
+            module.p = share
 
 
 @contextmanager

@@ -21,16 +21,20 @@ BYTES_A_SCORE = 12  # the score, its share, and what dropout leaves of it are ke
 
 
 @contextmanager
-def without_logits(anatomy: Anatomy) -> Iterator[None]:
+def without_logits(anatomy: Anatomy, *, below_zero: bool = False) -> Iterator[None]:
     """Inside, every head with max pooling gives the same vectors and gradients in a fraction of memory and time.
 
     Sides without such a head (static queries, sum pooling) stay as they are; so do all parameters and their names.
+
+    Args:
+        below_zero: while it trains, a dimension that is not active has its score, which is zero or less, in place of
+            zero: a loss can then ask for it. The slope is one on both sides of zero.
     """
     routes = list(_routes(anatomy))
     for route in routes:
         decoder = route.decoder_module
         decoder.forward = types.MethodType(_pass_on, decoder)
-        route.pooling.forward = types.MethodType(_pool_with(decoder), route.pooling)
+        route.pooling.forward = types.MethodType(_pool_with(decoder, below_zero=below_zero), route.pooling)
     try:
         yield
     finally:
@@ -81,7 +85,7 @@ def _pass_on(self: nn.Linear, states: Tensor) -> Tensor:
     return states
 
 
-def _pool_with(decoder: nn.Linear) -> Any:
+def _pool_with(decoder: nn.Linear, *, below_zero: bool) -> Any:
     def forward(self: Any, features: dict[str, Any]) -> dict[str, Any]:
         if "cu_seq_lens_q" in features:  # flash attention without padding, for which the stock pooling has a way
             features["token_embeddings"] = nn.functional.linear(
@@ -101,6 +105,8 @@ def _pool_with(decoder: nn.Linear) -> Any:
             vectors = scores.relu().log1p()
             if self.activation_function == "log1p_relu":
                 vectors = vectors.log1p()
+            if below_zero and self.training:
+                vectors = torch.where(scores > 0, vectors, scores)
         self.embedding_dimension = self.embedding_dimension or vectors.shape[1]  # the stock pooling learns it here too
         features["sentence_embedding"] = vectors
         return features

@@ -5,7 +5,7 @@ import logging
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,8 @@ from sembridge.training.resumption import Named
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder, SparseEncoderTrainer
+
+    from sembridge.training.aligning import Aim
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +82,11 @@ def write(
     dev: RetrievalData | None,
     start_folder: str | Path | None,
     start: Named,
+    aim: "Aim | None" = None,
 ) -> None:
     """Fills `folder`; `start` is the encoder before the first step, with its `weights_fingerprint`."""
+    if aim is not None:
+        replace(aim.facts, trained_on=data.name).write(folder)
     training.encoder.save_pretrained(str(folder), create_model_card=False)
     if start_folder is not None:
         for name in (ALIGNMENT_FILE, REPORT_FILE, "recipe.yaml"):

@@ -27,6 +27,10 @@ class TrainRecipe(Recipe):
         help="encoded at once: large batches in little memory, at half the speed",
     )  # fmt: skip
     learning_rate: float = setting(2e-5, gt=0.0, help="peak learning rate")
+    rows_learning_rate: float | None = setting(
+        None, gt=0.0, group=LEARNING,
+        help="of the input rows, a token each; not given: that of all others",
+    )  # fmt: skip
     static_learning_rate: float | None = setting(
         None, ge=0.0, group=LEARNING,
         help="of an inference-free encoder's query weights; 0: they stay; not given: frozen ones stay, others 1e-3",

@@ -16,6 +16,8 @@ from sembridge.training.recipe import TrainRecipe
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
+    from sembridge.training.aligning import Aim
+
 RUN_FILE = "training_run.json"
 
 
@@ -53,14 +55,14 @@ class TrainingRun:
         *,
         start: str,
         dev: RetrievalData | None,
-        teacher: Bridge | None,
+        teacher: Named | None,
     ) -> "TrainingRun":
         """The run of these arguments of `train`; `start` is the encoder's name for people."""
         return cls(
             encoder=Named(start, sparse_encoder_fingerprint(encoder)),
             data=Named(data.name, _rows_fingerprint(data)),
             dev=None if dev is None else Named(dev.name, _judged_fingerprint(dev)),
-            teacher=None if teacher is None else _teacher(teacher),
+            teacher=teacher,
             settings=recipe.settings(),
         )
 
@@ -104,7 +106,12 @@ class TrainingRun:
         return found
 
 
-def _teacher(bridge: Bridge) -> Named:
+def teacher_of(bridge: Bridge | None, aim: "Aim | None") -> Named | None:
+    """Who teaches: the source that a pivot is aligned to, a bridge, or nobody."""
+    if aim is not None:
+        return Named(aim.facts.source_encoder, aim.facts.source_fingerprint)
+    if bridge is None:
+        return None
     facts = bridge_settings(bridge)
     return Named(str(facts["name"]), None if facts["fingerprint"] is None else str(facts["fingerprint"]))
 

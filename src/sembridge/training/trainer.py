@@ -4,7 +4,7 @@ import copy
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -15,19 +15,21 @@ from torch import Tensor
 
 from sembridge.encoders.anatomy import Anatomy
 from sembridge.encoders.stated import Task, prompt_of, treats_sides_apart
-from sembridge.encoders.vectors import EncodeWith
+from sembridge.encoders.vectors import EncodeWith, encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import ALIGNMENT_FILE, Alignment
 from sembridge.language_transfer.bridge import Bridge, CachedBridge
 from sembridge.language_transfer.initialization.rows import RowKind
 from sembridge.retrieval.data import RetrievalData
-from sembridge.retrieval.evaluation import evaluate
+from sembridge.retrieval.evaluation import Evaluation, evaluate, evaluate_vectors
 from sembridge.training.data import TrainingData
 from sembridge.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder, SparseEncoderTrainer
     from transformers import TrainerCallback
+
+    from sembridge.training.aligning import Aim
 
 N_PROBE = 32  # texts the guards encode
 N_EVALUATIONS = 10
@@ -93,6 +95,7 @@ class Lesson:
         anatomy: the encoder, read.
         checkpoints: the folder that holds them while it runs.
         start_folder: where the encoder came from.
+        aim: of a pivot, which learns translations in place of ranking documents.
     """
 
     anatomy: Anatomy
@@ -103,10 +106,16 @@ class Lesson:
     dev: RetrievalData | None = None
     teacher: Teacher | None = None
     start_folder: Path | None = None
+    aim: "Aim | None" = None
 
     @property
     def encoder(self) -> "SparseEncoder":
         return self.anatomy.encoder
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """Column name -> texts that are encoded: of pairs of translations those in the pivot's language."""
+        return self.data.columns if self.aim is None else {"document": self.data.documents}
 
     @property
     def n_steps(self) -> int:
@@ -128,17 +137,17 @@ def make_trainer(lesson: Lesson) -> "SparseEncoderTrainer":
 
     encoder, data, recipe = lesson.encoder, lesson.data, lesson.recipe
     torch.manual_seed(recipe.seed)
-    columns: dict[str, list[Any]] = dict(data.columns)
-    if lesson.teacher is not None:
+    columns: dict[str, list[Any]] = dict(lesson.columns)
+    if lesson.teacher is not None or lesson.aim is not None:
         columns["label"] = list(range(len(data)))  # tells the loss which rows of the teacher's vectors a batch holds
     loss = _loss(lesson)
     trainer = PairTrainer(
         data,
         model=encoder,
-        args=_arguments(lesson, _set_static_weights(lesson.anatomy, recipe)),
+        args=_arguments(lesson, _rates(lesson.anatomy, recipe)),
         train_dataset=Dataset.from_dict(columns),
         loss=loss,
-        evaluator=None if lesson.dev is None else _dev_evaluator(lesson.dev, recipe, lesson.run.dev_encode_with),
+        evaluator=None if lesson.dev is None else _dev_evaluator(lesson, lesson.dev),
         callbacks=[SpladeRegularizerWeightSchedulerCallback(loss, warmup_ratio=recipe.regularizer_warmup)],
     )
     trainer.remove_callback(PrinterCallback)  # it prints every log to stdout, which is the results' alone
@@ -157,7 +166,8 @@ def _callbacks(lesson: Lesson) -> "Iterator[TrainerCallback]":
 
     encoder, data, recipe, n_rows = lesson.encoder, lesson.data, lesson.recipe, lesson.anatomy.n_rows
     stride = max(1, len(data) // N_PROBE)
-    probe = data.queries[::stride][:N_PROBE], data.documents[::stride][:N_PROBE]
+    first, last = (data.documents if lesson.aim else data.queries), data.documents
+    probe = first[::stride][:N_PROBE], last[::stride][:N_PROBE]
     yield Guards(encoder, *probe, only_warn=recipe.collapse == "warn")
     if recipe.freeze_body_steps:
         yield RowsFirst(encoder, n_rows, recipe.freeze_body_steps)
@@ -188,6 +198,10 @@ def _loss(lesson: Lesson) -> torch.nn.Module:
     from sembridge.training.batches import GatheredFlops, RankingLoss
 
     encoder, recipe = lesson.encoder, lesson.recipe
+    if lesson.aim is not None:
+        from sembridge.training.aligning import alignment_loss
+
+        return alignment_loss(encoder, lesson.aim, lesson.data, recipe)
     settings = {
         "document_regularizer_weight": recipe.document_weight,
         "query_regularizer_weight": None if "query" in lesson.anatomy.route_names else recipe.query_weight,
@@ -203,13 +217,13 @@ def _loss(lesson: Lesson) -> torch.nn.Module:
     return loss
 
 
-def _arguments(lesson: Lesson, static_rates: dict[str, float]) -> Any:
+def _arguments(lesson: Lesson, rates: dict[str, float]) -> Any:
     from sentence_transformers import SparseEncoderTrainingArguments
 
     encoder, recipe, run, dev = lesson.encoder, lesson.recipe, lesson.run, lesson.dev
     interval = recipe.eval_steps or max(1, math.ceil(lesson.n_steps / N_EVALUATIONS))
     on_cpu, several = encoder.device.type == "cpu", int(os.environ.get("WORLD_SIZE", "1")) > 1
-    tasks: dict[str, Task] = {column: "query" if column == "query" else "document" for column in lesson.data.columns}
+    tasks: dict[str, Task] = {column: "query" if column == "query" else "document" for column in lesson.columns}
     prompts = {column: prompt for column, task in tasks.items() if (prompt := prompt_of(encoder, task))}
     by_task = lesson.anatomy.route_names or treats_sides_apart(encoder)
     return SparseEncoderTrainingArguments(
@@ -224,8 +238,18 @@ def _arguments(lesson: Lesson, static_rates: dict[str, float]) -> Any:
         report_to=list(run.report_to) or "none", disable_tqdm=True,
         # One sampler for all processes, its batches split among them: no false negative across processes either.
         accelerator_config={"split_batches": True}, ddp_backend="gloo" if on_cpu and several else None,
-        router_mapping=dict(tasks) if by_task else {}, prompts=prompts or None, learning_rate_mapping=static_rates,
+        router_mapping=dict(tasks) if by_task else {}, prompts=prompts or None, learning_rate_mapping=rates,
     )  # fmt: skip
+
+
+def _rates(anatomy: Anatomy, recipe: TrainRecipe) -> dict[str, float]:
+    """The learning rates other than that of most, each by a pattern of names; static query weights become frozen or
+    not."""
+    rates = _set_static_weights(anatomy, recipe)
+    if recipe.rows_learning_rate is not None:
+        name = next(n for n in anatomy.vocabulary_parameters() if n.endswith(anatomy.head.token_weight))
+        rates[rf"{re.escape(name)}$"] = recipe.rows_learning_rate
+    return rates
 
 
 def _set_static_weights(anatomy: Anatomy, recipe: TrainRecipe) -> dict[str, float]:
@@ -248,7 +272,10 @@ def _bf16(recipe: TrainRecipe, *, on_cpu: bool) -> bool:
     return bool(torch.cuda.is_bf16_supported())
 
 
-def _dev_evaluator(dev: RetrievalData, recipe: TrainRecipe, encode_with: EncodeWith) -> Any:
+def _dev_evaluator(lesson: Lesson, dev: RetrievalData) -> Any:
+    recipe = lesson.recipe
+    measured = _measure_of(lesson, dev)
+
     from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 
     class DevEvaluator(SentenceEvaluator):
@@ -263,7 +290,7 @@ def _dev_evaluator(dev: RetrievalData, recipe: TrainRecipe, encode_with: EncodeW
         ) -> dict[str, float]:
             training = model.training
             model.eval()
-            found = evaluate(model, dev, measures=[recipe.dev_measure], encode_with=encode_with)
+            found = measured(model)
             model.train(training)
             figures = {
                 name: float(getattr(found, name) or 0.0)
@@ -272,6 +299,20 @@ def _dev_evaluator(dev: RetrievalData, recipe: TrainRecipe, encode_with: EncodeW
             return {recipe.dev_measure: found.measures[recipe.dev_measure], **figures}
 
     return DevEvaluator()
+
+
+def _measure_of(lesson: Lesson, dev: RetrievalData) -> "Callable[[SparseEncoder], Evaluation]":
+    """How the encoder is measured while it trains: a pivot asks documents that its source encoded once."""
+    measures, encode_with = [lesson.recipe.dev_measure], lesson.run.dev_encode_with
+    if lesson.aim is None:
+        return lambda model: evaluate(model, dev, measures=measures, encode_with=encode_with)
+    documents = encode_corpus(lesson.aim.source, list(dev.corpus.values()), encode_with="fast")
+
+    def measured(pivot: "SparseEncoder") -> Evaluation:
+        queries = encode_queries(pivot, list(dev.queries.values()), encode_with=encode_with)
+        return evaluate_vectors(queries[:, : documents.shape[1]], documents, dev, measures=measures)
+
+    return measured
 
 
 def check_trackers(names: Sequence[str]) -> None:
