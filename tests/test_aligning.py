@@ -119,11 +119,11 @@ def test_a_trained_pivot_finds_english_documents_and_is_a_stock_folder(source: S
 
 def test_rows_learn_at_a_rate_of_their_own(source: SparseEncoder, tmp_path: Path) -> None:
     pivot = ignorant_pivot(source)
-    before = {name: value.clone() for name, value in pivot.encoder.named_parameters()}
+    before = {name: value.detach().clone() for name, value in pivot.encoder.named_parameters()}
     data = pairs_data("words", list(TRANSLATIONS.values()), list(TRANSLATIONS))
     rates = {"steps": 1, "collapse": "warn", "learning_rate": 1e-7, "rows_learning_rate": 1e-2, "warmup": 0.0}
     train(pivot.encoder, data, tmp_path / "out", recipe=recipe(**rates), aim=Aim(source, pivot.facts))
-    moved = {n: float((p - before[n]).abs().max()) for n, p in pivot.encoder.named_parameters()}
+    moved = {n: float((p.detach() - before[n]).abs().max()) for n, p in pivot.encoder.named_parameters()}
     rows = [name for name in moved if name.endswith("word_embeddings.weight")]
     assert [moved[name] > 5e-3 for name in rows] == [True]
     assert max(change for name, change in moved.items() if name not in rows) < 1e-5

@@ -23,11 +23,12 @@ from transformers import PreTrainedTokenizerFast
 
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
+from sembridge.files.word_pairs import read_dictionary
 from sembridge.language_transfer.assembly import transfer
 from sembridge.language_transfer.initialization import focus, multivariate
 from sembridge.language_transfer.initialization.initialize import build_rows, initialize
 from sembridge.language_transfer.initialization.rows import Initialization, PlacedTokens, combine_nearest
-from sembridge.language_transfer.initialization.wechsel import alignment, frequencies, read_dictionary
+from sembridge.language_transfer.initialization.wechsel import alignment, frequencies
 from sembridge.language_transfer.initialization.word_vectors import (
     FastTextSettings,
     WordVectors,

@@ -36,7 +36,10 @@ TRANSFER = ["transfer", "mini/splade-en", "mini/tokenizer-ko", "splade-ko", "--b
 SHELL_SYNTAX = re.compile(r"[|<>$;&*`]")
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->")
 # Packages of extras that a page's blocks use.
-NEEDS = {"docs/export.md": ("onnx", "onnxscript", "onnxruntime"), "docs/train.md": ("datasets", "accelerate")}
+NEEDS = {
+    "docs/export.md": ("onnx", "onnxscript", "onnxruntime"),
+    **dict.fromkeys(("docs/train.md", "docs/across-languages.md"), ("datasets", "accelerate")),
+}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from sembridge.cli.printing import console, styled
 from sembridge.retrieval.columns import best_of
+from sembridge.retrieval.system_rows import BM25_TOKENS, DICTIONARY, OWN_QUESTIONS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +66,12 @@ def _print_rows(report: "DataReport", *, details: bool) -> None:
 def _print_legend(report: "DataReport", source: "EnglishEncoder") -> None:
     kinds = {row.kind for row in report.rows}
     encoders = [row for row in report.rows if row.kind == "encoder"]
-    if "bm25" in kinds:
+    names = {row.name for row in report.rows}
+    if OWN_QUESTIONS in names:
+        _say(f"{OWN_QUESTIONS}: the same questions in the documents' language, the ceiling.")
+    if DICTIONARY in names:
+        _say(f"{DICTIONARY}: every word of a question replaced by its translations, BM25 over words.")
+    if BM25_TOKENS in names:
         _say(
             f"bm25-tokens: over the tokens of {encoders[0].name}; bm25-words: over words. "
             "hybrid: fused with bm25-tokens by standard scores, .7 to .3."

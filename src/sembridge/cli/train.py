@@ -156,8 +156,8 @@ def train(
     `train_recipe.yaml` and a model card. While it runs, checkpoints are in OUT.checkpoints.
     """
     recipe = settings.recipe
-    output.check()
     data.check(aligns=models.align_to is not None)
+    output.check()
     models.check(loading)
     pairs, dev = data.load(seed=recipe.seed), data.load_dev()
     from sembridge.training.fine_tuning import train as fine_tune

@@ -17,13 +17,13 @@ import torch
 
 from sembridge.encoders.static_rules import unknown_texts
 from sembridge.errors import SembridgeError
+from sembridge.files.word_pairs import read_dictionary
 from sembridge.language_transfer.bridge import Bridge, CachedBridge, Embed
 from sembridge.language_transfer.bridge_pool import combine, nearest_above_chance
 from sembridge.language_transfer.entmax import TopKSoftmax
 from sembridge.language_transfer.initialization.evidence import FEWEST_TOKENS
 from sembridge.language_transfer.initialization.hub_correction import HubCorrected, hub_corrected
 from sembridge.language_transfer.initialization.sembridge import bridged_texts
-from sembridge.language_transfer.initialization.wechsel import read_dictionary
 from sembridge.language_transfer.overlap import Vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.language_transfer.similarity import sparse_weights

@@ -1,9 +1,42 @@
-"""Retrieval data of two languages: questions in one, documents in the other."""
+"""Questions in one language, documents in another: their data, and the systems that are compared on them.
 
+Beside pivots stand the same questions in the documents' language (the ceiling), a dictionary, the source encoder on
+questions that it does not know, and a dense bridge with its fusions.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sembridge.encoders.words import words
 from sembridge.errors import SembridgeError
+from sembridge.files.word_pairs import read_dictionary
+from sembridge.retrieval.bm25 import bm25_run
+from sembridge.retrieval.comparison import (
+    DataReport,
+    EvaluationSettings,
+    chosen_row,
+    dense_evaluation,
+    fusion,
+    reports_of,
+    system_row,
+)
 from sembridge.retrieval.data import RetrievalData
+from sembridge.retrieval.evaluation import Evaluation, Settings, evaluate, evaluate_bm25, evaluate_run
+from sembridge.retrieval.runs import Run, write_run
+from sembridge.retrieval.system_rows import (
+    BM25_WORDS,
+    BRIDGE,
+    BRIDGE_HYBRID,
+    DICTIONARY,
+    ENGLISH,
+    OWN_QUESTIONS,
+    SystemRow,
+)
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer, SparseEncoder
 
 
 @dataclass(frozen=True)
@@ -12,18 +45,23 @@ class AcrossData:
 
     Attributes:
         data: the test collection.
-        asked_in_own: query id -> the same question in the documents' language, of those that have one.
+        own_questions: query id -> the same question in the documents' language; empty where not all have one.
     """
 
     data: RetrievalData
-    asked_in_own: dict[str, str]
+    own_questions: Mapping[str, str]
+
+    def sample(self, n_queries: int | None, n_documents: int | None, *, seed: int) -> "AcrossData":
+        """As `RetrievalData.sample`."""
+        data = self.data.sample(n_queries, n_documents, seed=seed)
+        return AcrossData(data, {query: text for query, text in self.own_questions.items() if query in data.queries})
 
 
 def across(questions: RetrievalData, documents: RetrievalData) -> AcrossData:
     """The questions of one against the documents of the other: parallel data, in which ids mean the same.
 
     Judgments are those of the questions. A document that only their own corpus has is left out, and a question without
-    any document left.
+    any relevant document left.
 
     Raises:
         SembridgeError: no question has a relevant document in the other corpus.
@@ -46,5 +84,124 @@ def across(questions: RetrievalData, documents: RetrievalData) -> AcrossData:
         qrels=qrels,
     )
     own = {query: documents.queries[query] for query in data.queries if query in documents.queries}
-    same = all(data.queries[query] == text for query, text in own.items())
-    return AcrossData(data, {} if same else own)
+    return AcrossData(data, own if len(own) == len(qrels) and own != data.queries else {})
+
+
+@dataclass(frozen=True, eq=False)
+class AcrossReferences:
+    """What pivots are compared with.
+
+    Attributes:
+        bridge: a dense encoder, for a row of its own and fusions.
+        dictionary: file of English words and their translations, as of `read_dictionary`.
+    """
+
+    bridge: "SentenceTransformer | None" = None
+    dictionary: Path | None = None
+
+
+def compare_across(
+    pivots: "Mapping[str, SparseEncoder]",
+    source: "SparseEncoder",
+    data_sets: Sequence[AcrossData],
+    settings: EvaluationSettings | None = None,
+    *,
+    references: AcrossReferences | None = None,
+    baseline: str | None = None,
+    run_files: Mapping[str, Mapping[str, Path]] | None = None,
+) -> list[DataReport]:
+    """The reports of pivots that ask the documents of `source`, tested as by `compare_systems`.
+
+    Args:
+        pivots: name of the row -> encoder of a pivot through `source`.
+        references: None has no rows but those of the pivots.
+        baseline: the row to test against: the first of several pivots, else the lexical row.
+
+    Raises:
+        SembridgeError: a baseline that is no row, and what `evaluate` refuses.
+    """
+    settings = settings or EvaluationSettings()
+    by_name = {each.data.name: each for each in data_sets}
+    translations = None if references is None or references.dictionary is None else _translations(references.dictionary)
+
+    def rows_of(data: RetrievalData, files: Mapping[str, Path]) -> Iterator[SystemRow]:
+        yield from _pivot_rows(pivots, source, data, settings, references, files)
+        if references is None:
+            return
+        own = by_name[data.name].own_questions
+        if own:
+            asked = replace(data, queries=dict(own))
+            yield system_row(OWN_QUESTIONS, "ceiling", evaluate(source, asked, **vars(settings)))
+        yield _lexical_row(data, translations, settings)
+        yield system_row(ENGLISH, "english", evaluate(source, data, **vars(settings)))
+
+    chosen = across_baseline(
+        list(pivots), baseline, references=references is not None, dictionary=translations is not None,
+        bridge=references is not None and references.bridge is not None,
+    )  # fmt: skip
+    return reports_of([each.data for each in data_sets], rows_of, chosen, run_files or {})
+
+
+def across_baseline(
+    pivots: Sequence[str], asked_for: str | None, *, references: bool, dictionary: bool, bridge: bool
+) -> str | None:
+    """The row that others are tested against; refused as by `baseline_row`."""
+    lexical = DICTIONARY if dictionary else BM25_WORDS
+    beside = [OWN_QUESTIONS, lexical, ENGLISH] if references else []
+    fused = [BRIDGE, *(BRIDGE_HYBRID + name for name in pivots)] if bridge else []
+    default = pivots[0] if len(pivots) > 1 else lexical if references else None
+    return chosen_row([*pivots, *beside, *fused], asked_for) or default
+
+
+def _pivot_rows(
+    pivots: "Mapping[str, SparseEncoder]",
+    source: "SparseEncoder",
+    data: RetrievalData,
+    settings: EvaluationSettings,
+    references: AcrossReferences | None,
+    run_files: Mapping[str, Path],
+) -> Iterator[SystemRow]:
+    """Pivots, the bridge and its fusions with them."""
+    sparse: dict[str, Run] = {}
+    for name, pivot in pivots.items():
+        evaluation = evaluate(source, data, query_encoder=pivot, **vars(settings))
+        if name in run_files:
+            write_run(evaluation.run, run_files[name], system=name)
+        sparse[name] = evaluation.run
+        yield system_row(name, "encoder", evaluation)
+    if references is None or references.bridge is None:
+        return
+    dense = dense_evaluation(references.bridge, data, settings)
+    yield system_row(BRIDGE, "dense", dense)
+    for name, run in sparse.items():
+        yield fusion(BRIDGE_HYBRID + name, {BRIDGE: dense.run, name: run}, 0.5, data, settings)
+
+
+def _translations(dictionary: Path) -> dict[str, list[str]]:
+    """Word of the questions' language -> its English words."""
+    found: dict[str, list[str]] = {}
+    for english, other in read_dictionary(dictionary):
+        found.setdefault(other.casefold(), []).append(english)
+    return found
+
+
+def _lexical_row(
+    data: RetrievalData, translations: Mapping[str, Sequence[str]] | None, settings: EvaluationSettings
+) -> SystemRow:
+    """BM25 over words: of the questions as they are, or every word replaced by all its translations."""
+    if translations is None:
+        as_they_are = evaluate_bm25(data, measures=settings.measures, top_k=settings.top_k)
+        return system_row(BM25_WORDS, "bm25", as_they_are)
+    return system_row(DICTIONARY, "bm25", _by_dictionary(data, translations, settings))
+
+
+def _by_dictionary(
+    data: RetrievalData, translations: Mapping[str, Sequence[str]], settings: EvaluationSettings
+) -> Evaluation:
+    asked = {
+        query: " ".join(english for word in words(text) for english in translations.get(word, [word]))
+        for query, text in data.queries.items()
+    }
+    run = bm25_run(replace(data, queries=asked), top_k=settings.top_k)
+    how: Settings = {"terms": "words, translated by a dictionary", "top_k": settings.top_k}
+    return evaluate_run(run, data, measures=settings.measures, system="bm25", settings=how)

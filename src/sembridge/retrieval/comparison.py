@@ -5,7 +5,7 @@ words), what did the transfer bring (the untouched English encoder), and what do
 (fused by standard scores)? Where a dense encoder is given, the bridge say, a fourth: why not search with it?
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -169,12 +169,21 @@ def compare_systems(
         bridge=beside is not None and bridge is not None,
         references=references,
     )
+    return reports_of(data_sets, partial(_rows, encoders, settings, beside), baseline, run_files or {})
+
+
+def reports_of(
+    data_sets: Sequence[RetrievalData],
+    rows_of: Callable[[RetrievalData, Mapping[str, Path]], Iterable[SystemRow]],
+    baseline: str | None,
+    run_files: Mapping[str, Mapping[str, Path]],
+) -> list[DataReport]:
+    """The reports of rows, which `rows_of` makes for a data set and the run files of its encoders."""
     _refuse_repetition([data.name for data in data_sets])
     reports = []
     for data in data_sets:
-        files = (run_files or {}).get(data.name, {})
-        rows = tuple(_rows(encoders, data, settings, beside, files))
-        reports.append(_report(data, rows, baseline, files))
+        files = run_files.get(data.name, {})
+        reports.append(_report(data, tuple(rows_of(data, files)), baseline, files))
     judged = verdicts([report.rows for report in reports])
     corrected = _corrected_together(reports)
     return [replace(report, verdicts=found) for report, found in zip(corrected, judged, strict=True)]
@@ -202,11 +211,19 @@ def baseline_row(
     hybrids = [HYBRID + name for name in encoders] if references else []
     hybrids += [BRIDGE_HYBRID + name for name in encoders] if bridge else []
     names = [*encoders, *bm25, *([ENGLISH] if english else []), *([BRIDGE] if bridge else []), *hybrids]
+    return chosen_row(names, asked_for) or (encoders[0] if len(encoders) > 1 else BM25_TOKENS if references else None)
+
+
+def chosen_row(names: Sequence[str], asked_for: str | None) -> str | None:
+    """The row asked for, if any.
+
+    Raises:
+        SembridgeError: none of the rows has that name, or two rows have the same.
+    """
     _refuse_repetition(names)
     if asked_for is not None and asked_for not in names:
         raise SembridgeError(f"Baseline {asked_for!r} is no row of the table; expected one of {', '.join(names)}.")
-    default = encoders[0] if len(encoders) > 1 else BM25_TOKENS if references else None
-    return asked_for or default
+    return asked_for
 
 
 def _refuse_repetition(names: Sequence[str]) -> None:
@@ -217,9 +234,9 @@ def _refuse_repetition(names: Sequence[str]) -> None:
 
 def _rows(
     encoders: "Mapping[str, SparseEncoder]",
-    data: RetrievalData,
     settings: EvaluationSettings,
     beside: _References | None,
+    data: RetrievalData,
     run_files: Mapping[str, Path],
 ) -> Iterator[SystemRow]:
     """Encoders, BM25 twice, English, the bridge, fusions."""
@@ -229,26 +246,26 @@ def _rows(
         if name in run_files:
             write_run(evaluation.run, run_files[name], system=name)
         sparse[name] = evaluation.run if beside else {}
-        yield _row(name, "encoder", evaluation)
+        yield system_row(name, "encoder", evaluation)
     if beside is None:
         return
     bm25 = partial(evaluate_bm25, data, measures=settings.measures, top_k=settings.top_k)
     by_tokens = bm25(next(iter(encoders.values())).tokenizer)
-    yield _row(BM25_TOKENS, "bm25", by_tokens)
-    yield _row(BM25_WORDS, "bm25", bm25())
+    yield system_row(BM25_TOKENS, "bm25", by_tokens)
+    yield system_row(BM25_WORDS, "bm25", bm25())
     if beside.english is not None:
-        yield _row(ENGLISH, "english", evaluate(beside.english, data, **vars(settings)))
-    dense = None if beside.bridge is None else _dense(beside.bridge, data, settings)
+        yield system_row(ENGLISH, "english", evaluate(beside.english, data, **vars(settings)))
+    dense = None if beside.bridge is None else dense_evaluation(beside.bridge, data, settings)
     if dense is not None:
-        yield _row(BRIDGE, "dense", dense)
+        yield system_row(BRIDGE, "dense", dense)
     for name, run in sparse.items():
-        yield _fusion(HYBRID + name, {BM25_TOKENS: by_tokens.run, name: run}, BM25_WEIGHT, data, settings)
+        yield fusion(HYBRID + name, {BM25_TOKENS: by_tokens.run, name: run}, BM25_WEIGHT, data, settings)
     if dense is not None:
         for name, run in sparse.items():
-            yield _fusion(BRIDGE_HYBRID + name, {BRIDGE: dense.run, name: run}, 0.5, data, settings)
+            yield fusion(BRIDGE_HYBRID + name, {BRIDGE: dense.run, name: run}, 0.5, data, settings)
 
 
-def _dense(bridge: "SentenceTransformer", data: RetrievalData, settings: EvaluationSettings) -> Evaluation:
+def dense_evaluation(bridge: "SentenceTransformer", data: RetrievalData, settings: EvaluationSettings) -> Evaluation:
     return evaluate_dense(
         bridge,
         data,
@@ -259,18 +276,18 @@ def _dense(bridge: "SentenceTransformer", data: RetrievalData, settings: Evaluat
     )
 
 
-def _row(name: str, kind: Kind, evaluation: Evaluation) -> SystemRow:
+def system_row(name: str, kind: Kind, evaluation: Evaluation) -> SystemRow:
     return SystemRow(name, kind, replace(evaluation, run={}))
 
 
-def _fusion(
+def fusion(
     row: str, runs: Mapping[str, Run], first: float, data: RetrievalData, settings: EvaluationSettings
 ) -> SystemRow:
     """The fusion of two runs, the first of which has the weight `first`."""
     run = hybrid(list(runs.values()), [first, 1 - first], n_documents=len(data.corpus), top_k=settings.top_k)
     how: Settings = {"fusion": f"standard scores, {first:g} to {1 - first:g}", "of": " and ".join(runs)}
     how["top_k"] = settings.top_k
-    return _row(row, "hybrid", evaluate_run(run, data, measures=settings.measures, system="hybrid", settings=how))
+    return system_row(row, "hybrid", evaluate_run(run, data, measures=settings.measures, system="hybrid", settings=how))
 
 
 def _report(

@@ -96,6 +96,7 @@ def evaluate(
     encode_with: EncodeWith = "stock",
     cache_folder: Path | None = None,
     progress: bool = False,
+    query_encoder: "SparseEncoder | None" = None,
 ) -> Evaluation:
     """The evaluation of a sparse encoder: every query against the whole corpus by exact search.
 
@@ -105,24 +106,29 @@ def evaluate(
         encode_with: how texts are encoded, as in `encode_corpus`.
         cache_folder: where vectors are kept, so that the same encoder, settings and texts are encoded once; None keeps
             nothing. `settings["vectors"]` tells "cached" from "encoded".
+        query_encoder: reads the queries in place of `encoder`, and writes over its dimensions: a pivot's.
 
     Raises:
         SembridgeError: an unknown measure, a measure that looks deeper than `top_k`, or weights that are not finite.
     """
     parse_measures(measures, top_k)  # before minutes of encoding
-    cache = CorpusCache.of(encoder, cache_folder)
 
-    def encoded(side: str, encode: "Callable[..., csr_array]", texts: Mapping[str, str]) -> EncodedTexts:
+    def encoded(
+        side: str, encode: "Callable[..., csr_array]", reader: "SparseEncoder", texts: Mapping[str, str]
+    ) -> EncodedTexts:
+        cache = CorpusCache.of(reader, cache_folder)
         options = {"max_active_dims": max_active_dims, "encode_with": encode_with}
-        call = partial(encode, encoder, list(texts.values()), batch_size=batch_size, progress=progress, **options)
+        call = partial(encode, reader, list(texts.values()), batch_size=batch_size, progress=progress, **options)
         return timed(call) if cache is None else cache.encoded(side, list(texts.values()), options, call)
 
-    documents = encoded("documents", encode_corpus, data.corpus)
-    queries = encoded("queries", encode_queries, data.queries)
-    vocabulary = _vocabulary_of_dimensions(encoder, documents.vectors.shape[1])
+    documents = encoded("documents", encode_corpus, encoder, data.corpus)
+    queries = encoded("queries", encode_queries, query_encoder or encoder, data.queries)
+    n_dims = documents.vectors.shape[1]
+    asked = queries.vectors if query_encoder is None else queries.vectors[:, :n_dims]
     evaluation = evaluate_vectors(
-        queries.vectors, documents.vectors, data, measures=measures, top_k=top_k, vocabulary=vocabulary
-    )
+        asked, documents.vectors, data, measures=measures, top_k=top_k,
+        vocabulary=_vocabulary_of_dimensions(encoder, n_dims),
+    )  # fmt: skip
     return replace(
         evaluation,
         queries_per_second=len(data.queries) / queries.seconds,

@@ -15,7 +15,7 @@ from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K, depth,
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
-REPORT_FILE = "report.json"
+REPORTS = ("report.json", "pivot.json")  # of a transfer, or of a pivot that was exported from one
 
 
 @dataclass(frozen=True)
@@ -186,13 +186,16 @@ class _Source:
 
 
 def _source_of(folder: Path) -> _Source | None:
+    file = next((folder / name for name in REPORTS if (folder / name).is_file()), folder / REPORTS[0])
     try:
-        report: object = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        report: object = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(report, Mapping):
         return None
     name, place, fingerprint = (report.get(key) for key in ("source_encoder", "source_folder", "source_fingerprint"))
+    if file.name != REPORTS[0]:
+        fingerprint = None  # a pivot's is of settings too, and checked where it is loaded
     if not isinstance(name, str) or not name:
         return None
     return _Source(name, *(text if isinstance(text, str) and text else None for text in (place, fingerprint)))

@@ -5,9 +5,10 @@ from typing import Literal
 
 from sembridge.retrieval.evaluation import Evaluation
 
-Kind = Literal["encoder", "bm25", "english", "dense", "hybrid"]
+Kind = Literal["encoder", "bm25", "english", "dense", "hybrid", "ceiling"]
 
 BM25_TOKENS, BM25_WORDS, ENGLISH, BRIDGE = "bm25-tokens", "bm25-words", "english", "bridge"
+DICTIONARY, OWN_QUESTIONS = "dictionary", "english-questions"
 HYBRID, BRIDGE_HYBRID = "hybrid-", "hybrid-bridge-"
 
 

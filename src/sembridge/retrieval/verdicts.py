@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sembridge.retrieval.significance import SIGNIFICANT, Comparison, compare, holm
-from sembridge.retrieval.system_rows import HYBRID, SystemRow
+from sembridge.retrieval.system_rows import DICTIONARY, HYBRID, SystemRow
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _contests(row: SystemRow, rows: Sequence[SystemRow]) -> Iterator[Contest]:
     bm25 = max((other for other in rows if other.kind == "bm25"), key=_mean, default=None)
     first = next(other for other in rows if other.kind == "encoder")
     if bm25 is not None:
-        yield _contest(row, bm25, "BM25")
+        yield _contest(row, bm25, "the dictionary" if bm25.name == DICTIONARY else "BM25")
     for english in (other for other in rows if other.kind == "english"):
         yield _contest(row, english, "English")
     for bridge in (other for other in rows if other.kind == "dense"):

@@ -198,10 +198,12 @@ def _loss(lesson: Lesson) -> torch.nn.Module:
     from sembridge.training.batches import GatheredFlops, RankingLoss
 
     encoder, recipe = lesson.encoder, lesson.recipe
+    loss: torch.nn.Module
     if lesson.aim is not None:
         from sembridge.training.aligning import alignment_loss
 
-        return alignment_loss(encoder, lesson.aim, lesson.data, recipe)
+        loss = alignment_loss(encoder, lesson.aim, lesson.data, recipe)
+        return loss
     settings = {
         "document_regularizer_weight": recipe.document_weight,
         "query_regularizer_weight": None if "query" in lesson.anatomy.route_names else recipe.query_weight,
@@ -209,7 +211,6 @@ def _loss(lesson: Lesson) -> torch.nn.Module:
         "query_regularizer": GatheredFlops(encoder, threshold=recipe.query_threshold),
     }
     ranking = RankingLoss(encoder, lesson.teacher, weight=recipe.distill_weight)
-    loss: torch.nn.Module
     if recipe.gradient_cache:
         loss = CachedSpladeLoss(encoder, ranking, **settings, mini_batch_size=recipe.gradient_cache)
     else:

@@ -7,12 +7,10 @@ monolingual language models", section 3). As in the authors' package, vectors ar
 the alignment, and a pair counts once for every spelling (as it is, lower case, title case) that both files know.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from sembridge.errors import SembridgeError
-from sembridge.files.lines import read_lines
+from sembridge.files.word_pairs import read_dictionary
 from sembridge.language_transfer.entmax import TopKSoftmax
 from sembridge.language_transfer.initialization.inputs import Inputs
 from sembridge.language_transfer.initialization.rows import CombinedRows, PlacedTokens, combine_nearest
@@ -76,27 +74,6 @@ def frequencies(words: WordVectors) -> np.ndarray:
     A word2vec file holds no counts, but its words are sorted by them.
     """
     return 1 / np.arange(1, len(words.words) + 1)
-
-
-def read_dictionary(path: Path) -> list[tuple[str, str]]:
-    """(English word, target word) of every line.
-
-    Raises:
-        SembridgeError: the file cannot be read, a line is no pair, or there is none.
-    """
-    pairs = []
-    for number, line in enumerate(read_lines(path), start=1):
-        parts = line.split("\t") if "\t" in line else line.split(" ")
-        parts = [part.strip() for part in parts if part.strip()]
-        if len(parts) != 2:
-            raise SembridgeError(
-                f"Dictionary {path}, entry {number}: {len(parts)} columns; expected an English word, a tab, and a "
-                "target word."
-            )
-        pairs.append((parts[0], parts[1]))
-    if not pairs:
-        raise SembridgeError(f"Dictionary {path} is empty; expected lines of an English word, a tab, a target word.")
-    return pairs
 
 
 def alignment(source_words: WordVectors, target_words: WordVectors, pairs: list[tuple[str, str]]) -> np.ndarray:
