@@ -54,7 +54,8 @@ CHANGES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("weights", {"seed": 1}, ["encoder source, whose content differs"]),
     ("dev data", {"dev": dev("school")}, ["dev dev, whose content differs"]),
     ("no dev data", {"dev": None}, ["dev dev, now none"]),
-    ("a teacher", {"teacher": TinyBridge()}, ["teacher none, now"]),
+    ("a teacher", {"teacher": teacher_of(TinyBridge(), None)}, ["teacher none, now"]),
+    ("a source to align to", {"teacher": Named("mini/splade-en", "0" * 32)}, ["teacher none, now mini/splade-en"]),
     (
         "settings",
         {"recipe": TrainRecipe.build({**RECIPE.settings(), "learning_rate": 1e-6, "max_length": 16})},
