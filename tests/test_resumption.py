@@ -16,7 +16,7 @@ from sembridge.errors import SembridgeError
 from sembridge.retrieval.data import RetrievalData
 from sembridge.training.data import TrainingData, pairs_data
 from sembridge.training.recipe import TrainRecipe
-from sembridge.training.resumption import RUN_FILE, TrainingRun
+from sembridge.training.resumption import RUN_FILE, Named, TrainingRun, teacher_of
 
 WORD_LIST = WORDS["en"][:12]
 RECIPE = TrainRecipe.build({"steps": 2, "batch_size": 4, "learning_rate": 1e-4, "bf16": "no", "eval_steps": 1})
