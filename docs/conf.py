@@ -32,6 +32,7 @@ exclude_patterns = [
 NAVIGATION: dict[str, tuple[str, ...]] = {
     "Start": ("Quickstart <self>", "docs/install", "docs/models", "docs/bring-your-language", "docs/faq"),
     "Verbs": (
+        "tokenizer <docs/tokenizer>",
         "inspect <docs/inspect>",
         "transfer <docs/transfer>",
         "explain <docs/explain>",

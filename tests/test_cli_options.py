@@ -16,12 +16,19 @@ from commands import sembridge
 from sembridge.cli import app
 from sembridge.cli.options import Only, Settings, with_options
 from sembridge.deployment.recipe import EncodeRecipe, IndexRecipe
+from sembridge.encoders.tokenizer_recipe import TokenizerRecipe
 from sembridge.errors import SembridgeError
 from sembridge.files.recipe import Recipe, setting
 from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
 from sembridge.training.recipe import TrainRecipe
 
-KINDS = {"transfer": TransferRecipe, "train": TrainRecipe, "encode": EncodeRecipe, "index": IndexRecipe}
+KINDS = {
+    "tokenizer": TokenizerRecipe,
+    "transfer": TransferRecipe,
+    "train": TrainRecipe,
+    "encode": EncodeRecipe,
+    "index": IndexRecipe,
+}
 
 
 class Cooking(Recipe):

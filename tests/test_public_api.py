@@ -15,12 +15,14 @@ import sembridge
 
 PACKAGE = ROOT / "src" / "sembridge"
 VERBS = {
+    "train_tokenizer",
     "transfer", "inspect", "explain", "train", "tune", "evaluate", "compare", "encode", "index", "search", "export",
     "report",
 }  # fmt: skip
 PUBLIC = VERBS | {
     "load_encoder", "load_tokenizer", "load_bridge", "load_retrieval_data", "load_training_data", "load_tuning_data",
     "RetrievalData", "TrainingData", "Bridge",
+    "TrainedTokenizer", "TokenizerRecipe",
     "TransferRecipe", "TrainRecipe", "EncodeRecipe", "IndexRecipe", "EvaluationSettings", "ReportSettings",
     "RunOptions",
     "LanguageTransfer", "Origin", "Alignment", "Inspection", "Explanation", "Explainer", "Training", "Tuning",
@@ -69,8 +71,9 @@ def test_documents_use_public_names_only() -> None:
 def test_every_verb_of_the_command_line_that_gives_something_is_a_function() -> None:
     from sembridge.cli.verbs import _VERBS
 
-    assert set(_VERBS) - VERBS == {"demo", "doctor", "reproduce"}
-    assert VERBS - set(_VERBS) == {"tune", "compare"}  # `transfer --tune`, and `evaluate` of several encoders
+    assert set(_VERBS) - VERBS == {"demo", "doctor", "reproduce", "tokenizer"}
+    # `transfer --tune`, `evaluate` of several encoders, and `tokenizer`
+    assert VERBS - set(_VERBS) == {"tune", "compare", "train_tokenizer"}
 
 
 def test_no_name_hides_a_package() -> None:

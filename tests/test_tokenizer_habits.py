@@ -16,10 +16,10 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from sembridge.encoders.loading import load_bridge, load_encoder, load_tokenizer
 from sembridge.encoders.tokenizer_habits import (
     Habit,
-    _warn_once,
     add_special_tokens,
     refuse_failing_tokenizer,
     tokenizer_habits,
+    warn_once,
 )
 from sembridge.encoders.transplant import check_target_tokenizer
 from sembridge.encoders.vocabulary import read_vocabulary
@@ -171,7 +171,7 @@ def test_tokens_that_have_no_name_cannot_be_added():
 
 
 def test_transfer_warns_once_and_adds_when_asked(tmp_path, caplog):
-    _warn_once.cache_clear()
+    warn_once.cache_clear()
     encoder = tiny.tiny_encoder("BertForMaskedLM", tiny.tiny_tokenizer("wordpiece"))
     target = tiny.tiny_tokenizer("wordpiece", language="target")
     target.backend_tokenizer.post_processor = processors.Sequence([])

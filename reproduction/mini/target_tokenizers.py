@@ -12,16 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from development_data import LANGUAGES, compact_json, corpora, parallel_pairs
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from tokenizers import Tokenizer, normalizers, trainers
 
-SPECIAL = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
+from sembridge.encoders import tokenizer_pipelines as pipelines
 
 
 def texts(data: Path, language: str) -> Iterator[str]:
@@ -31,51 +24,16 @@ def texts(data: Path, language: str) -> Iterator[str]:
 
 
 def wordpiece(language: str, size: int) -> tuple[Tokenizer, trainers.Trainer]:
-    prefix = "" if language == "zh" else "##"
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", continuing_subword_prefix=prefix))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=language != "zh", strip_accents=language == "ar", lowercase=True
+    spaces = language != "zh"
+    normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=spaces, strip_accents=language == "ar", lowercase=True
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(prefix=prefix or "##")
-    return tokenizer, trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=[*SPECIAL.values()], continuing_subword_prefix=prefix, limit_alphabet=5000
-    )
-
-
-def byte_level_bpe(size: int) -> tuple[Tokenizer, trainers.Trainer]:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    return tokenizer, trainers.BpeTrainer(
-        vocab_size=size, special_tokens=[*SPECIAL.values()], initial_alphabet=sorted(alphabet)
-    )
-
-
-def unigram(size: int) -> tuple[Tokenizer, trainers.Trainer]:
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation(behavior="isolated")]
-    )
-    tokenizer.decoder = decoders.Metaspace()
-    return tokenizer, trainers.UnigramTrainer(
-        vocab_size=size, special_tokens=[*SPECIAL.values()], unk_token="[UNK]", n_sub_iterations=2
-    )
+    return pipelines.wordpiece(normalizer, size, spaces=spaces, limit_alphabet=5000)
 
 
 def save(tokenizer: Tokenizer, folder: Path, *, language: str, data_names: str) -> None:
     """A stock Hugging Face tokenizer folder, without white space in its JSON."""
-    cls, sep = (
-        (SPECIAL["cls_token"], tokenizer.token_to_id("[CLS]")),
-        (SPECIAL["sep_token"], tokenizer.token_to_id("[SEP]")),
-    )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[cls, sep]
-    )
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512, **SPECIAL).save_pretrained(folder)
+    pipelines.finished(tokenizer).save_pretrained(folder)
     compact_json(folder / "tokenizer.json")
     (folder / "README.md").write_text(
         f"---\nlanguage: {language}\nlicense: cc-by-sa-4.0\n---\n\n"
@@ -93,8 +51,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=24_000)
     args = parser.parse_args()
     kinds = {f"tokenizer-{language}": (language, wordpiece(language, args.size)) for language in LANGUAGES}
-    kinds["tokenizer-ko-bpe"] = ("ko", byte_level_bpe(args.size))
-    kinds["tokenizer-ko-unigram"] = ("ko", unigram(args.size))
+    kinds["tokenizer-ko-bpe"] = ("ko", pipelines.byte_level_bpe(normalizers.NFC(), args.size))
+    kinds["tokenizer-ko-unigram"] = ("ko", pipelines.unigram(normalizers.NFKC(), args.size))
     for name, (language, (tokenizer, trainer)) in kinds.items():
         tokenizer.train_from_iterator(texts(args.data, language), trainer=trainer)
         save(tokenizer, args.out / name, language=language, data_names="the passages and parallel text of its language")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sembridge.deployment.search.indexing import index_corpus as index
     from sembridge.deployment.search.protocol import Hit
     from sembridge.encoders.loading import load_bridge, load_encoder, load_tokenizer
+    from sembridge.encoders.tokenizer_recipe import TokenizerRecipe
+    from sembridge.encoders.tokenizer_training import TrainedTokenizer, train_tokenizer
     from sembridge.errors import MissingExtraError, SembridgeError
     from sembridge.experiments.report.writing import ReportSettings
     from sembridge.experiments.report.writing import write_report as report
@@ -65,7 +67,9 @@ _HOME = {
     "RunOptions": "training.trainer.RunOptions",
     "SearchIndex": "deployment.search.index.SearchIndex",
     "SembridgeError": "errors.SembridgeError",
+    "TokenizerRecipe": "encoders.tokenizer_recipe.TokenizerRecipe",
     "TrainRecipe": "training.recipe.TrainRecipe",
+    "TrainedTokenizer": "encoders.tokenizer_training.TrainedTokenizer",
     "Training": "training.outcome.Training",
     "TrainingData": "training.data.TrainingData",
     "TransferRecipe": "language_transfer.recipe.TransferRecipe",
@@ -86,6 +90,7 @@ _HOME = {
     "report": "experiments.report.writing.write_report",
     "search": "deployment.search.index.search",
     "train": "training.fine_tuning.train",
+    "train_tokenizer": "encoders.tokenizer_training.train_tokenizer",
     "transfer": "language_transfer.assembly.transfer",
     "tune": "experiments.tuning.tune",
 }
@@ -111,7 +116,9 @@ __all__ = [
     "RunOptions",
     "SearchIndex",
     "SembridgeError",
+    "TokenizerRecipe",
     "TrainRecipe",
+    "TrainedTokenizer",
     "Training",
     "TrainingData",
     "TransferRecipe",
@@ -132,6 +139,7 @@ __all__ = [
     "report",
     "search",
     "train",
+    "train_tokenizer",
     "transfer",
     "tune",
 ]

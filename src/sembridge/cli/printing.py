@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from sembridge.encoders.normalization import Normalization
+    from sembridge.encoders.text_statistics import TextStatistics
     from sembridge.language_transfer.alignment import SourcePart
 
 
@@ -62,6 +64,31 @@ def print_counts(title: str, counts: Mapping[str, int]) -> None:
     total = sum(counts.values())
     rows = [(name, f"{count:,}", f"{count / total:.1%}") for name, count in counts.items() if count]
     print_table(("", "tokens", "share"), rows, title=title)
+
+
+def print_text_statistics(statistics: "TextStatistics") -> None:
+    """How a tokenizer cuts a text, what it does to the text before, and what is wrong with that."""
+    from sembridge.encoders.text_statistics import text_warnings
+
+    t = statistics
+    console.print(
+        f"Text of {t.words:,} words: {t.fertility} tokens a word, {t.tokens_per_character} a character, "
+        f"{t.unknown_rate:.2%} unknown, {t.byte_rate:.2%} byte fragments"
+    )
+    if t.normalization is not None:
+        console.print(_normalization_text(t.normalization))
+    for warning in text_warnings(t):
+        console.print(f"Warning: {warning}")
+
+
+def _normalization_text(found: "Normalization") -> str:
+    from sembridge.encoders.normalization import merged_text
+
+    if not found.changed:
+        return "Its normalizer leaves every word as it is"
+    changed = ", ".join(f"{kind} {share:.1%}" for kind, share in found.changed.items())
+    merged = f"; {found.merged_rate:.1%} become one with another ({merged_text(found)})" if found.merged else ""
+    return f"Its normalizer changes words by {changed}{merged}"
 
 
 def sources_text(parts: "Sequence[SourcePart]", *, most: int = 4) -> str:

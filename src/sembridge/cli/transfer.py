@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sembridge.cli.options import Cache, Json, Loading, Only, Output, Settings, Source, Target, verb
-from sembridge.cli.printing import console, figure_text, print_counts, print_json, print_table
+from sembridge.cli.printing import console, figure_text, print_counts, print_json, print_table, print_text_statistics
 from sembridge.encoders.names import is_here
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.recipe import TransferRecipe
@@ -280,11 +280,7 @@ def _print_inspection(
     print_counts("Overlap", inspection.overlap)
     print_counts("Target tokens by script", dict(list(inspection.scripts.items())[:6]))
     if inspection.text is not None:
-        t = inspection.text
-        console.print(
-            f"Text of {t.words:,} words: {t.fertility} tokens a word, {t.tokens_per_character} a character, "
-            f"{t.unknown_rate:.2%} unknown, {t.byte_rate:.2%} byte fragments"
-        )
+        print_text_statistics(inspection.text)
     console.print("Target tokenizer: " + "; ".join(f"{habit.name} {habit.found}" for habit in inspection.habits))
     for habit in (habit for habit in inspection.habits if habit.consequence):
         console.print(f"{habit.name}: {habit.found}; {habit.consequence}. {habit.remedy}")

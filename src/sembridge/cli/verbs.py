@@ -1,6 +1,19 @@
 """The verbs, and the order in which `sembridge --help` lists them: that of the work."""
 
-from sembridge.cli import doctor, encode, evaluate, explain, export, index, report, reproduce, search, train, transfer
+from sembridge.cli import (
+    doctor,
+    encode,
+    evaluate,
+    explain,
+    export,
+    index,
+    report,
+    reproduce,
+    search,
+    tokenizer,
+    train,
+    transfer,
+)
 from sembridge.cli.demo import verb as demo
 from sembridge.cli.help import Verbs
 from sembridge.cli.program import app, main
@@ -18,11 +31,13 @@ __all__ = [
     "report",
     "reproduce",
     "search",
+    "tokenizer",
     "train",
     "transfer",
 ]
 
 _VERBS = (
+    "tokenizer",
     "inspect",
     "transfer",
     "explain",

@@ -114,11 +114,11 @@ def warn_of_habits(
     """Logs every habit that has a consequence, each once a process: a search makes many transfers of one tokenizer."""
     for habit in tokenizer_habits(tokenizer, source_tokenizer):
         if habit.consequence:
-            _warn_once(f"{_name(tokenizer)}, {habit.name}: {habit.found}; {habit.consequence}. {habit.remedy}".strip())
+            warn_once(f"{_name(tokenizer)}, {habit.name}: {habit.found}; {habit.consequence}. {habit.remedy}".strip())
 
 
 @lru_cache(maxsize=256)
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
     logger.warning(message)
 
 

@@ -24,6 +24,11 @@ def written_words(text: str) -> list[str]:
     return _split(unicodedata.normalize("NFC", text))
 
 
+def typed_words(text: str) -> list[str]:
+    """The same words as they were typed: letters and their accents are not composed."""
+    return _split(text)
+
+
 def _split(text: str) -> list[str]:
     return text.translate(_word_characters()).split()
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from sembridge.encoders.text_statistics import warn_of_text
 from sembridge.encoders.tokenizer_habits import warn_of_habits
 from sembridge.encoders.transplant import transplant
 from sembridge.errors import SembridgeError
@@ -68,6 +69,8 @@ def transfer(
     with clock.stage("vocabularies"):
         prepared = prepare_transfer(encoder, target_tokenizer, recipe)
         warn_of_habits(prepared.tokenizer, prepared.source_tokenizer)
+        if recipe.text_read is not None:
+            warn_of_text(prepared.tokenizer, prepared.vocabularies.target, recipe.text_read)
     vocabularies = prepared.vocabularies
     joined = join_bridges(
         bridges, vocabularies, recipe, device=device, cache_folder=cache_folder, progress=progress, clock=clock

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sembridge.encoders.scripts import letter_script, token_script
+from sembridge.encoders.scripts import token_script
+from sembridge.encoders.text_statistics import TextStatistics, text_statistics
 from sembridge.encoders.tokenizer_habits import Habit, tokenizer_habits
-from sembridge.encoders.vocabulary import TokenKind, Vocabulary
+from sembridge.encoders.vocabulary import Vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.files.lines import read_lines
 from sembridge.language_transfer.initialization.sembridge import candidate_ids
@@ -23,27 +24,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 DEFAULT_BRIDGE_WIDTH = 384  # multilingual-e5-small's
-
-
-@dataclass(frozen=True)
-class TextStatistics:
-    """How a tokenizer cuts a text.
-
-    Attributes:
-        words: between white space.
-        fertility: tokens a word.
-        tokens_per_character: for scripts without spaces the figure to compare.
-        unknown_rate: share of tokens that are the unknown token.
-        byte_rate: share of tokens that are fragments of characters.
-        scripts: share of the text's letters by script.
-    """
-
-    words: int
-    fertility: float
-    tokens_per_character: float
-    unknown_rate: float
-    byte_rate: float
-    scripts: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -127,26 +107,6 @@ def read_text(path: str | Path) -> str:
     if not text:
         raise SembridgeError(f"Text file {path} is empty; expected some text of the target language.")
     return text
-
-
-def text_statistics(tokenizer: "PreTrainedTokenizerBase", vocabulary: Vocabulary, text: str) -> TextStatistics:
-    """Fertility, unknown rate and scripts of `text` under `tokenizer`."""
-    lines = [line for line in text.split("\n") if line.strip()]
-    encodings = tokenizer(lines, add_special_tokens=False)["input_ids"]
-    ids = [token_id for encoding in encodings for token_id in encoding]
-    counts = Counter(ids)
-    n_words = sum(len(line.split()) for line in lines)
-    n_characters = sum(not character.isspace() for line in lines for character in line)
-    n_bytes = sum(count for i, count in counts.items() if vocabulary.kinds[i] == TokenKind.BYTES)
-    letters = Counter(letter_script(c) for line in lines for c in line if c.isalpha())
-    return TextStatistics(
-        words=n_words,
-        fertility=round(len(ids) / max(n_words, 1), 3),
-        tokens_per_character=round(len(ids) / max(n_characters, 1), 3),
-        unknown_rate=round(counts[vocabulary.roles.get("unk", -1)] / max(len(ids), 1), 4),
-        byte_rate=round(n_bytes / max(len(ids), 1), 4),
-        scripts={script: round(n / letters.total(), 4) for script, n in letters.most_common(8)},
-    )
 
 
 def estimate(vocabularies: Vocabularies, recipe: TransferRecipe, *, hidden_size: int, bridge_width: int) -> Estimate:

@@ -190,11 +190,19 @@ class TransferRecipe(Recipe):
         Raises:
             SembridgeError: one is not.
         """
+        for name in self._files_read():
+            self.file(name)
+
+    def _files_read(self) -> list[str]:
         given = [name for name in self.rule.optional_files if getattr(self, name) is not None]
         if not (self.reads_words or self._caps_firing):
             given = [name for name in given if name != "target_text"]
-        for name in (*self.rule.files, *given):
-            self.file(name)
+        return [*self.rule.files, *given]
+
+    @property
+    def text_read(self) -> Path | None:
+        """The target text, where the method reads one."""
+        return self.target_text if "target_text" in self._files_read() else None
 
     def file(self, name: str) -> Path:
         """The path under one of the file settings.

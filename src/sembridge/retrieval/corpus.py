@@ -75,6 +75,27 @@ def stream_passages(place: str | Path) -> Iterator[Document]:
     return stream_corpus(place)
 
 
+@dataclass(frozen=True)
+class Passages:
+    """The texts of several corpora (`stream_passages`), one after the other, as often as they are asked for."""
+
+    places: Sequence[str | Path]
+
+    def __iter__(self) -> Iterator[str]:
+        for place in self.places:
+            yield from (passage.content for passage in stream_passages(place))
+
+    def check(self) -> None:
+        """Nothing, if every corpus is there and begins with a passage.
+
+        Raises:
+            SembridgeError: as `stream_passages`, or a text file is empty.
+        """
+        for place in self.places:
+            if next(stream_passages(place), None) is None:
+                raise SembridgeError(f"{place} is empty; expected text, a passage a line.")
+
+
 def corpus_file(source: str | Path) -> Path:
     """The file that `stream_corpus` reads.
 
