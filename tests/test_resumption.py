@@ -13,10 +13,12 @@ from tiny_bridge import TinyBridge
 
 from sembridge.encoders.fingerprint import weights_fingerprint
 from sembridge.errors import SembridgeError
+from sembridge.files.digests import file_digest
 from sembridge.retrieval.data import RetrievalData
+from sembridge.training.checkpoints import RUN_FILE, checkpoint_folder, forget_finished
 from sembridge.training.data import TrainingData, pairs_data
 from sembridge.training.recipe import TrainRecipe
-from sembridge.training.resumption import RUN_FILE, Named, TrainingRun, teacher_of
+from sembridge.training.resumption import Named, TrainingRun, teacher_of
 
 WORD_LIST = WORDS["en"][:12]
 RECIPE = TrainRecipe.build({"steps": 2, "batch_size": 4, "learning_rate": 1e-4, "bf16": "no", "eval_steps": 1})
@@ -117,3 +119,29 @@ def test_a_training_is_resumed_as_itself_only(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "out" / "training.json").read_text())
     assert (written["data"], written["start_fingerprint"]) == ("toy", start)
     assert start != weights_fingerprint(fresh), "the encoder that training changed is not what it began from"
+
+
+def test_checkpoints_of_which_none_is_complete_are_no_training_to_resume(tmp_path: Path) -> None:
+    """Of a training that was killed while it wrote its first one: it starts anew, and nobody has to delete anything."""
+    left = tmp_path / "out.checkpoints" / "checkpoint-1"
+    left.mkdir(parents=True)
+    (left / "trainer_state.json").write_text('{"epoch": ')
+    with pytest.raises(SembridgeError, match="start without --resume"):
+        checkpoint_folder(tmp_path / "out", resume=True)
+    assert checkpoint_folder(tmp_path / "out", resume=False) == tmp_path / "out.checkpoints"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoints_of_a_finished_training_are_taken_away_and_no_others(tmp_path: Path) -> None:
+    out, checkpoints = tmp_path / "out", tmp_path / "out.checkpoints"
+    for folder in (out, checkpoints):
+        folder.mkdir()
+    run_of().write(checkpoints)
+    for result in ("{", "[]", "{}", '{"run": null}', '{"run": "of another training"}'):
+        (out / "training.json").write_text(result)
+        forget_finished(out)
+        assert (checkpoints / RUN_FILE).is_file()
+    (out / "training.json").write_text(json.dumps({"run": file_digest(checkpoints / RUN_FILE)}))
+    forget_finished(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    forget_finished(tmp_path / "nothing" / "here")

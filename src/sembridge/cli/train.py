@@ -157,6 +157,9 @@ def train(
     """
     recipe = settings.recipe
     data.check(aligns=models.align_to is not None)
+    from sembridge.training.checkpoints import forget_finished
+
+    forget_finished(output.out)
     output.check()
     models.check(loading)
     pairs, dev = data.load(seed=recipe.seed), data.load_dev()

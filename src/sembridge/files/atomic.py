@@ -59,7 +59,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
     partial = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(place)
+        remove_abandoned(place)
         partial = _beside(place, PARTIAL)
         partial.mkdir()
         write(partial)
@@ -120,7 +120,7 @@ def replacing(path: Path) -> Iterator[Path]:
     On any failure, Ctrl-C included, it is removed and an old file stays. What a run that was killed leaves behind is
     taken away by the next one that writes the same, or by `remove_stale`.
     """
-    _remove_abandoned(path)
+    remove_abandoned(path)
     partial = _beside(path, PARTIAL)
     try:
         yield partial
@@ -130,6 +130,14 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Takes a folder away in one step: a kill leaves no part of it that somebody would go on with."""
+    if folder.is_dir():
+        aside = _beside(folder, OLD)
+        folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def remove_stale(folder: Path) -> None:
@@ -145,10 +153,10 @@ def _beside(path: Path, kind: str) -> Path:
     return path.with_name(f"{kind}{path.name[:100]}-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Deletes what processes of this machine that are no more have left half-written for `path`."""
+def remove_abandoned(path: Path) -> None:
+    """Deletes what processes of this machine that are no more have left half-written, or half-deleted, of `path`."""
     starts = tuple(f"{kind}{path.name[:100]}-{_machine()}-" for kind in (PARTIAL, OLD))
-    for left in path.parent.iterdir():
+    for left in path.parent.iterdir() if path.parent.is_dir() else ():
         if left.name.startswith(starts) and not _is_alive(int(left.name.split("-")[-2])):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 

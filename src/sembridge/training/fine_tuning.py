@@ -5,7 +5,6 @@ negatives, the bridge as a teacher, the guards, and a folder that continues afte
 """
 
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -18,16 +17,17 @@ from sembridge.encoders.anatomy import check_source_encoder
 from sembridge.encoders.fingerprint import weights_fingerprint
 from sembridge.encoders.stated import LENGTHS, scores_by_cosine
 from sembridge.errors import SembridgeError, require
-from sembridge.files.atomic import check_output_folder, write_folder
+from sembridge.files.atomic import check_output_folder, remove_folder, write_folder
+from sembridge.files.digests import file_digest
 from sembridge.language_transfer.bridge import Bridge
 from sembridge.retrieval.data import RetrievalData
-from sembridge.training.checkpoints import checkpoint_folder, last_checkpoint
+from sembridge.training.checkpoints import RUN_FILE, checkpoint_folder, forget_finished, last_checkpoint
 from sembridge.training.data import TrainingData
 from sembridge.training.head import plain_attention, without_logits
 from sembridge.training.negatives import mine_hard_negatives
 from sembridge.training.outcome import Training, curve_of, warn_of_loss, write
 from sembridge.training.recipe import TrainRecipe
-from sembridge.training.resumption import Named, TrainingRun, teacher_of
+from sembridge.training.resumption import TrainingRun, teacher_of
 from sembridge.training.trainer import Lesson, RunOptions, Teacher, check_trackers, make_trainer
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def train(
         TrainingCollapse: a guard stopped the training; the last good checkpoint is kept.
     """
     recipe, run, out = recipe or TrainRecipe(), run or RunOptions(), Path(out)
+    forget_finished(out)
     check_output_folder(out, overwrite=run.overwrite)
     require("train", "accelerate", "datasets", what="Training")  # the trainer asks only after minutes of work
     anatomy = check_source_encoder(encoder)
@@ -86,9 +87,10 @@ def train(
         )
     if aim is not None:
         aim.check(recipe)
-    start = Named(_start_name(encoder, start_folder), weights_fingerprint(encoder))
+    start = _start_name(encoder, start_folder)
+    begun = {"start": start, "start_fingerprint": weights_fingerprint(encoder)}
     identity = TrainingRun.of(
-        encoder, data, recipe, start=start.name, dev=dev,
+        encoder, data, recipe, start=start, dev=dev,
         teacher=teacher_of(bridge if recipe.distill == "bridge" else None, aim),
     )  # fmt: skip
     if run.resume:
@@ -108,9 +110,10 @@ def train(
     training, is_first_process = _trained(lesson, identity)
     warn_of_loss(training)
     if is_first_process:
-        fill = partial(write, training=training, data=data, dev=dev, start_folder=start_folder, start=start, aim=aim)
+        begun["run"] = file_digest(checkpoints / RUN_FILE)
+        fill = partial(write, training=training, data=data, dev=dev, start_folder=start_folder, begun=begun, aim=aim)
         write_folder(out, fill, overwrite=run.overwrite)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        remove_folder(checkpoints)
     return training
 
 

@@ -15,9 +15,9 @@ from sembridge.encoders.names import readme_path
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import ALIGNMENT_FILE
 from sembridge.retrieval.data import RetrievalData
+from sembridge.training.checkpoints import TRAINING_FILE
 from sembridge.training.data import TrainingData
 from sembridge.training.recipe import TrainRecipe
-from sembridge.training.resumption import Named
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder, SparseEncoderTrainer
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CURVE_FILE, TRAINING_FILE, RECIPE_FILE, REPORT_FILE = (
-    "curve.jsonl", "training.json", "train_recipe.yaml", "report.json",
-)  # fmt: skip
+CURVE_FILE, RECIPE_FILE, REPORT_FILE = "curve.jsonl", "train_recipe.yaml", "report.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +48,7 @@ class Training:
 
 
 def curve_of(trainer: "SparseEncoderTrainer") -> list[dict[str, float]]:
-    """The trainer's log, which its checkpoints carry, by step and under our names."""
+    """The trainer's log, by step and under our names; in one order, as its checkpoints carry it in another."""
     rows: dict[int, dict[str, float]] = {}
     for entry in trainer.state.log_history:
         row = rows.setdefault(int(entry["step"]), {"step": int(entry["step"])})
@@ -60,7 +58,7 @@ def curve_of(trainer: "SparseEncoderTrainer") -> list[dict[str, float]]:
             if key not in ("step", "epoch")
             and not key.endswith(("_runtime", "_per_second", "total_flos", "train_loss"))
         }
-    return [rows[step] for step in sorted(rows)]
+    return [{"step": step, **dict(sorted(rows[step].items()))} for step in sorted(rows)]
 
 
 def warn_of_loss(training: Training) -> None:
@@ -81,10 +79,10 @@ def write(
     data: TrainingData,
     dev: RetrievalData | None,
     start_folder: str | Path | None,
-    start: Named,
+    begun: Mapping[str, object],
     aim: "Aim | None" = None,
 ) -> None:
-    """Fills `folder`; `start` is the encoder before the first step, with its `weights_fingerprint`."""
+    """Fills `folder`; `begun` is what `training.json` says of the encoder before the first step, and of the run."""
     if aim is not None:
         replace(aim.facts, trained_on=data.name).write(folder)
     training.encoder.save_pretrained(str(folder), create_model_card=False)
@@ -97,8 +95,7 @@ def write(
     training.recipe.write(folder / RECIPE_FILE)
     packages = ("sembridge", "sentence-transformers", "transformers", "torch")
     facts = {
-        "start": start.name,
-        "start_fingerprint": start.fingerprint,
+        **begun,
         "data": data.name,
         "pairs": training.n_pairs,
         "negatives": len(data.negatives[0]),

@@ -10,6 +10,7 @@ from sembridge.errors import SembridgeError
 from sembridge.files.atomic import write_file
 from sembridge.language_transfer.bridge import Bridge, bridge_settings
 from sembridge.retrieval.data import RetrievalData
+from sembridge.training.checkpoints import RUN_FILE
 from sembridge.training.data import TrainingData
 from sembridge.training.recipe import TrainRecipe
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
     from sembridge.training.aligning import Aim
-
-RUN_FILE = "training_run.json"
 
 
 @dataclass(frozen=True)
