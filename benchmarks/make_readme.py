@@ -8,6 +8,7 @@ here: a block where a line ends after the first marker, otherwise a figure insid
 """
 
 import argparse
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -199,6 +200,28 @@ def bundled_bridge(_: Path) -> str:
     return table(["language", "words", "number", "top 1", "top 5"], body) + "\n\n" + _versions("bundled_models")
 
 
+def confidence(_: Path) -> str:
+    """Shares of right rows by confidence, over all languages of a bridge, and of the most believed a language."""
+    rows = load("confidence")["rows"]
+    bands = sorted({r["from"] for r in rows})
+    body = []
+    for bridge in dict.fromkeys(r["bridge"] for r in rows):
+        for headwords in ("seen", "held out"):
+            own = [r for r in rows if r["bridge"] == bridge and r["headwords"] == headwords]
+            languages = sorted({r["language"] for r in own})
+            most = [_share(r for r in own if r["language"] == name and r["from"] == bands[-1]) for name in languages]
+            cells = [_share(r for r in own if r["from"] == low) for low in bands]
+            body.append([bridge, headwords, *cells, ", ".join(map(" ".join, zip(languages, most, strict=True)))])
+    names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise([*bands, 1.0])]
+    return table(["bridge", "headwords", *names, "the last, by language"], body) + "\n\n" + _versions("confidence")
+
+
+def _share(rows: Iterable[dict]) -> str:
+    found = list(rows)
+    n = sum(r["n"] for r in found)
+    return f"{sum(r['right'] for r in found) / n:.2f} of {n:,}" if n else "none"
+
+
 def encode_speed(_: Path) -> str:
     ways = ("fast", "fast-bf16")
     body = [
@@ -287,8 +310,8 @@ def _versions(name: str) -> str:
 MAKERS: dict[str, Callable[..., str]] = {
     "value": value, "mean": mean, "readme": readme, "table": grid_table, "figures": figures, "more-tables": more_tables,
     "sampling": sampling, "ladder": ladder, "bundled-encoders": bundled_encoders, "bundled-bridge": bundled_bridge,
-    "encode-speed": encode_speed, "encode-quality": encode_quality, "training-step": training_step,
-    "preset-cost": preset_cost, "bridging": bridging, "pruning": pruning, "part": part,
+    "confidence": confidence, "encode-speed": encode_speed, "encode-quality": encode_quality,
+    "training-step": training_step, "preset-cost": preset_cost, "bridging": bridging, "pruning": pruning, "part": part,
     "versions": lambda _, name: _versions(name),
 }  # fmt: skip
 
