@@ -40,7 +40,7 @@ def test_a_vector_that_is_there_has_no_loss_and_one_below_zero_is_drawn_up() -> 
     assert all(float(loss) == pytest.approx(0.0, abs=1e-6) for loss in there.values())
     given = torch.tensor([[-0.5, -3.0, 0.4], [0.0, 2.0, 0.0]], requires_grad=True)
     losses = alignment_losses(given, aimed)
-    assert losses["base_loss"].item() == pytest.approx(0.1 * (1.5**2 + 0.4**2) / 2)
+    assert losses["base_loss"].item() == pytest.approx(0.1 * (1.0**2 + 2 * 0.5 + 0.4**2) / 2)
     losses["base_loss"].backward()
     assert given.grad is not None
     assert given.grad.sign().tolist() == [[-1, 0, 1], [0, 0, 0]]  # up, as it is, down
@@ -105,9 +105,7 @@ def test_a_trained_pivot_finds_english_documents_and_is_a_stock_folder(source: S
     pivot = ignorant_pivot(source)
     data = pairs_data("words", list(TRANSLATIONS.values()), list(TRANSLATIONS))
     before, far = {name: value.clone() for name, value in source.state_dict().items()}, distance(pivot, source)
-    result = train(
-        pivot.encoder, data, tmp_path / "out", recipe=recipe(), dev=questions(), aim=Aim(source, pivot.facts)
-    )
+    result = train(pivot.encoder, data, tmp_path / "out", recipe=recipe(), dev=questions(), aim=Aim(source, pivot))
     assert [row["step"] for row in result.curve if "nDCG@10" in row] == [0, 30]
     assert all(torch.equal(value, before[name]) for name, value in source.state_dict().items())
     loaded = Pivot.load(tmp_path / "out", source)
@@ -115,6 +113,8 @@ def test_a_trained_pivot_finds_english_documents_and_is_a_stock_folder(source: S
     assert distance(loaded, source) < 0.3 * far
     stock = SparseEncoder(str(tmp_path / "out"), device="cpu")
     assert any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in stock.modules())  # as the start has it
+    head = read_anatomy(stock).model.cls.predictions.decoder.weight
+    assert torch.equal(head[: loaded.n_dims], before["0.model.cls.predictions.decoder.weight"])
 
 
 def test_rows_learn_at_a_rate_of_their_own(source: SparseEncoder, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_rows_learn_at_a_rate_of_their_own(source: SparseEncoder, tmp_path: Path
     before = {name: value.detach().clone() for name, value in pivot.encoder.named_parameters()}
     data = pairs_data("words", list(TRANSLATIONS.values()), list(TRANSLATIONS))
     rates = {"steps": 1, "collapse": "warn", "learning_rate": 1e-7, "rows_learning_rate": 1e-2, "warmup": 0.0}
-    train(pivot.encoder, data, tmp_path / "out", recipe=recipe(**rates), aim=Aim(source, pivot.facts))
+    train(pivot.encoder, data, tmp_path / "out", recipe=recipe(**rates), aim=Aim(source, pivot))
     moved = {n: float((p.detach() - before[n]).abs().max()) for n, p in pivot.encoder.named_parameters()}
     rows = [name for name in moved if name.endswith("word_embeddings.weight")]
     assert [moved[name] > 5e-3 for name in rows] == [True]
@@ -135,7 +135,7 @@ def test_settings_for_questions_and_their_documents_are_refused(source: SparseEn
     with pytest.raises(SembridgeError, match=r"--hard-negatives and --align-to"):
         train(
             pivot.encoder, data, tmp_path / "out", recipe=recipe(hard_negatives="bm25"),
-            aim=Aim(source, pivot.facts),
+            aim=Aim(source, pivot),
         )  # fmt: skip
 
 

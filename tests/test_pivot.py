@@ -29,6 +29,7 @@ from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import Alignment
 from sembridge.language_transfer.initialization.rows import RowKind
 from sembridge.language_transfer.pivot import Pivot, PivotFacts, in_source_vocabulary, pivot_encoder
+from sembridge.language_transfer.pivot_reading import reading_english
 from sembridge.language_transfer.pivot_words import with_words, words_of
 from sembridge.language_transfer.sparse_matrix import SparseWeights
 
@@ -169,3 +170,49 @@ def test_words_of_a_text_are_those_between_spaces() -> None:
 
 def dense(*matrices: csr_array) -> list[torch.Tensor]:
     return [torch.from_numpy(matrix.toarray()) for matrix in matrices]
+
+
+@pytest.mark.parametrize("family", ["wordpiece", "bpe", "unigram"])
+def test_english_inside_a_text_reads_as_the_source_reads_it(family: str) -> None:
+    architecture = {"bpe": "RobertaForMaskedLM", "unigram": "XLMRobertaForMaskedLM"}.get(family, "BertForMaskedLM")
+    source = tiny_encoder(architecture, tiny_tokenizer(family))
+    target = tiny_tokenizer(family, language="target", shuffle_seed=2)
+    columns = torch.arange(len(target.get_vocab())) % len(source.tokenizer)
+    joint, alignment = reading_english(source, target, alignment_of(source, columns))
+    n_source = len(source.tokenizer)
+    pivot = pivot_encoder(source, joint, alignment)
+    assert_same_vectors(
+        *dense(encode_queries(pivot, ENGLISH_TEXTS)[:, :n_source], encode_queries(source, ENGLISH_TEXTS))
+    )
+    assert reading_english(source, joint, alignment) == (joint, alignment)
+
+
+@pytest.mark.parametrize("family", ["wordpiece", "unigram"])
+def test_a_piece_of_the_language_keeps_the_english_that_it_was_made_of(family: str) -> None:
+    architecture = "XLMRobertaForMaskedLM" if family == "unigram" else "BertForMaskedLM"
+    source = tiny_encoder(architecture, tiny_tokenizer(family))
+    target = tiny_tokenizer(family, language="target", shuffle_seed=2)
+    columns = torch.arange(len(target.get_vocab())) % len(source.tokenizer)
+    joint, alignment = reading_english(source, target, alignment_of(source, columns))
+    (before,) = target(["학교"], add_special_tokens=False)["input_ids"]
+    (after,) = joint(["학교"], add_special_tokens=False)["input_ids"]
+    expected = [alignment.source_tokens[int(columns[id_])] for id_ in before]
+    assert [part.token for id_ in after for part in alignment.parts(id_)] == expected
+
+
+def test_a_number_before_letters_of_the_language_stays_the_number() -> None:
+    source = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
+    target = tiny_tokenizer("wordpiece", language="target")
+    tokens = [*sorted(target.get_vocab(), key=target.get_vocab().__getitem__), "2024년", "##년"]
+    target = type(target)(vocab={token: id_ for id_, token in enumerate(tokens)}, strip_accents=False)
+    assert target.tokenize("2024년 학교") == ["2024년", "학교"]
+    joint, alignment = reading_english(source, target, alignment_of(source, torch.arange(5), n_target=len(tokens)))
+    assert joint.tokenize("2024년 학교") == ["2024", "##년", "학교"]
+    assert [part.token for part in alignment.parts(joint.convert_tokens_to_ids("2024"))] == ["2024"]
+
+
+def test_tokenizers_that_cannot_be_joined_stay_as_they_are() -> None:
+    source = tiny_encoder("RobertaForMaskedLM", tiny_tokenizer("bpe"))
+    target = tiny_tokenizer("wordpiece", language="target")
+    alignment = alignment_of(source, torch.arange(5), n_target=len(target.get_vocab()))
+    assert reading_english(source, target, alignment) == (target, alignment)

@@ -61,7 +61,7 @@ class Models:
 
         source = loading.encoder(self.align_to)
         pivot = Pivot.load(self.encoder, source)
-        return pivot.encoder, Aim(source, pivot.facts)
+        return pivot.encoder, Aim(source, pivot)
 
     def load(self, loading: Loading) -> "SparseEncoder":
         from sembridge.retrieval.corpus import stream_passages

@@ -21,6 +21,7 @@ from sembridge.errors import SembridgeError
 from sembridge.language_transfer.joint_tokenizer import (
     JOIN_MODELS,
     Side,
+    has_english_letters,
     is_all_english,
     joint_normalizer,
     normalize,
@@ -46,6 +47,7 @@ def extend_tokenizer(
     target_tokenizer: "PreTrainedTokenizerBase",
     *,
     first_new_id: int | None = None,
+    mixed: bool = True,
 ) -> PreTrainedTokenizerFast:
     """The source tokenizer with the target's own tokens appended in the order of their target ids.
 
@@ -71,6 +73,8 @@ def extend_tokenizer(
         first_new_id: where the new ids begin, by default after the highest id of the source. Give the number of rows
             of an encoder whose matrix has more rows than its tokenizer has ids, so that all of them stay; the ids
             between get placeholders (`[unused_30522]`), which only their own spelling in a Unigram text can produce.
+        mixed: whether tokens with English letters or digits beside their own (`2024년`) are appended; without them
+            these are read as English reads them.
 
     Raises:
         SembridgeError: a tokenizer without fast backend, different or unknown families, normalizers that cannot be
@@ -92,7 +96,7 @@ def extend_tokenizer(
             f"give {n_source:,} or more, the number of rows of the encoder's matrix."
         )
     normalizer = joint_normalizer(source, target)
-    new = _new_tokens(source, target, normalizer)
+    new = [token for token in _new_tokens(source, target, normalizer) if mixed or not has_english_letters(token)]
     if source.pipeline["pre_tokenizer"] != target.pipeline["pre_tokenizer"]:
         logger.info("The pre-tokenizers differ; the source's is kept, so some target tokens may not be produced.")
 

@@ -73,6 +73,11 @@ def is_all_english(text: str) -> bool:
     return all(map(is_english, text))
 
 
+def has_english_letters(text: str) -> bool:
+    """Whether a letter or digit of the text is one that English text has."""
+    return any(char.isalnum() and is_english(char) for char in text)
+
+
 def is_english(char: str) -> bool:
     return any(first <= ord(char) <= last for first, last in _ENGLISH_RANGES)
 

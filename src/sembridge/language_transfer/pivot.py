@@ -28,8 +28,11 @@ from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.files.records import read_record
-from sembridge.language_transfer.alignment import Alignment
+from sembridge.language_transfer.alignment import ALIGNMENT_FILE, Alignment
+from sembridge.language_transfer.bridge import Embed
 from sembridge.language_transfer.folder import read_report
+from sembridge.language_transfer.pivot_reading import reading_english
+from sembridge.language_transfer.pivot_words import with_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,17 +131,18 @@ class PivotFacts:
     n_words: int = 0
     trained_on: str | None = None
 
-    def write(self, folder: Path) -> None:
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
-        (folder / PIVOT_FILE).write_text(text + "\n", encoding="utf-8")
-
 
 @dataclass(frozen=True, eq=False)
 class Pivot:
-    """A transferred encoder's language, seen through its source encoder: what `pivot_encoder` gives, and its facts."""
+    """A transferred encoder's language, seen through its source encoder: what `pivot_encoder` gives, and its facts.
+
+    Attributes:
+        alignment: which source tokens its input rows were made of; None where nobody kept it.
+    """
 
     encoder: "SparseEncoder"
     facts: PivotFacts
+    alignment: Alignment | None = None
 
     @classmethod
     def load(cls, folder: str | Path, source: "SparseEncoder") -> "Pivot":
@@ -159,22 +163,48 @@ class Pivot:
                     f"{str(facts.source_fingerprint)[:12]}), and this encoder has {str(fingerprint)[:12]}; give a "
                     "pivot that was made from this very encoder."
                 )
-            return cls(load_encoder(folder), facts)
-        alignment, report = Alignment.load(folder), read_report(folder)
-        return cls(
-            pivot_encoder(source, load_tokenizer(folder), alignment),
-            PivotFacts(
-                source_encoder=report.source_encoder,
-                source_fingerprint=fingerprint,
-                n_dims=alignment.weights.n_columns,
-                language=report.language,
-            ),
+            alignment = Alignment.load(folder) if (folder / ALIGNMENT_FILE).is_file() else None
+            return cls(load_encoder(folder), facts, alignment)
+        return cls.of_transferred(folder, source)
+
+    @classmethod
+    def of_transferred(
+        cls, folder: Path, source: "SparseEncoder", *, words: "Sequence[str]" = (), embed: Embed | None = None
+    ) -> "Pivot":
+        """The pivot of a folder written by `sembridge transfer`; English in its texts is read as `source` reads it.
+
+        Args:
+            words: of the language, which get tokens of their own, placed by `embed`.
+
+        Raises:
+            SembridgeError: no such folder, or one of another source.
+        """
+        alignment, report, tokenizer = Alignment.load(folder), read_report(folder), load_tokenizer(folder)
+        check_alignment(alignment, check_source_encoder(source), tokenizer)
+        tokenizer, alignment = reading_english(source, tokenizer, alignment)
+        n_pieces = len(tokenizer)
+        if words and embed is not None:
+            tokenizer, alignment = with_words(source, tokenizer, alignment, words, embed)
+        facts = PivotFacts(
+            source_encoder=report.source_encoder,
+            source_fingerprint=sparse_encoder_fingerprint(source),
+            n_dims=alignment.weights.n_columns,
+            language=report.language,
+            n_words=len(tokenizer) - n_pieces,
         )
+        return cls(pivot_encoder(source, tokenizer, alignment), facts, alignment)
 
     def write(self, folder: Path) -> None:
-        """Fills a folder with the stock encoder and `pivot.json`."""
+        """Fills a folder with the stock encoder, `pivot.json` and the alignment."""
         self.encoder.save_pretrained(str(folder), create_model_card=False)
-        self.facts.write(folder)
+        self.write_facts(folder)
+
+    def write_facts(self, folder: Path) -> None:
+        """Puts beside a stock encoder what makes it known as a pivot."""
+        text = json.dumps(asdict(self.facts), indent=1, ensure_ascii=False)
+        (folder / PIVOT_FILE).write_text(text + "\n", encoding="utf-8")
+        if self.alignment is not None:
+            self.alignment.save(folder)
 
     @property
     def language(self) -> str | None:

@@ -25,6 +25,7 @@ from sembridge.language_transfer.bridge import Embed
 from sembridge.language_transfer.initialization.inputs import Inputs
 from sembridge.language_transfer.initialization.rows import RowKind
 from sembridge.language_transfer.initialization.sembridge import place
+from sembridge.language_transfer.joint_tokenizer import has_english_letters
 from sembridge.language_transfer.overlap import MatchKind, Overlap, Vocabularies, match_vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.language_transfer.sparse_matrix import SparseWeights
@@ -43,7 +44,8 @@ _RECIPE = {"preset": "default", "alpha": 4.0, "evidence": False, "residual": 0.0
 def words_of(texts: Iterable[str], *, place: str, most: int = MOST_WORDS) -> list[str]:
     """The most frequent words of texts, in lower case where the script has one.
 
-    Words of scripts without spaces are left out: there a piece is mostly a word.
+    Words of scripts without spaces are left out: there a piece is mostly a word. So are those with a letter or digit of
+    English: a pivot reads these as they are, and a bridge would have to guess.
 
     Args:
         place: names the texts in a refusal.
@@ -55,7 +57,7 @@ def words_of(texts: Iterable[str], *, place: str, most: int = MOST_WORDS) -> lis
         word.lower()
         for text in islice(texts, MOST_TEXTS)
         for word in written_words(text)
-        if not UNSPACED.search(word) and len(word) > 1
+        if len(word) > 1 and not UNSPACED.search(word) and not has_english_letters(word)
     )
     if not counts:
         raise SembridgeError(

@@ -5,6 +5,8 @@ between the orders in which both find the English sentences of the batch. That i
 first stage of MILCO (arXiv 2510.00671); here rows that a bridge placed are where it starts.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,10 +15,10 @@ import torch
 from sentence_transformers.sparse_encoder.losses import SpladeLoss
 from torch import Tensor, nn
 
-from sembridge.encoders.anatomy import read_anatomy
+from sembridge.encoders.anatomy import Anatomy, read_anatomy
 from sembridge.encoders.vectors import TextEncoder
 from sembridge.errors import SembridgeError
-from sembridge.language_transfer.pivot import PivotFacts
+from sembridge.language_transfer.pivot import Pivot
 from sembridge.training.batches import GatheredFlops
 from sembridge.training.data import TrainingData
 from sembridge.training.recipe import TrainRecipe
@@ -34,11 +36,11 @@ class Aim:
 
     Attributes:
         source: the encoder over whose vocabulary the pivot writes.
-        facts: of the pivot before it is trained.
+        pivot: before it is trained.
     """
 
     source: "SparseEncoder"
-    facts: PivotFacts
+    pivot: Pivot
 
     @cached_property
     def _encode(self) -> TextEncoder:
@@ -47,6 +49,22 @@ class Aim:
     def vectors(self, texts: list[str]) -> Tensor:
         """(n_texts, n_dims) what the source gives to English texts."""
         return torch.from_numpy(self._encode(texts).toarray())
+
+    @contextmanager
+    def pupil(self, anatomy: Anatomy) -> Iterator[None]:
+        """Inside, the pivot's texts have the vectors that they have afterwards, without dropout, as those that it aims
+        at; and its head stays the source's, which says what a dimension means."""
+        dropouts = [(module, module.p) for module in anatomy.encoder.modules() if isinstance(module, nn.Dropout)]
+        head = anatomy.model.get_submodule(anatomy.head.decoder)
+        try:
+            for module, _ in dropouts:
+                module.p = 0.0
+            head.requires_grad_(False)
+            yield
+        finally:
+            for module, share in dropouts:
+                module.p = share
+            head.requires_grad_(True)
 
     def check(self, recipe: TrainRecipe) -> None:
         """Refuses settings that belong to questions and their documents."""
@@ -91,14 +109,15 @@ def alignment_losses(given: Tensor, aimed: Tensor) -> dict[str, Tensor]:
     """`base_loss`, the squared distance, and `ranking_loss`, KL(softmax(aimed @ aimed.T) || softmax(given @ aimed.T)).
 
     A dimension that should be active and is not has no gradient behind a ReLU; what is below zero in `given` says how
-    far it is away.
+    far it is away, and draws it up as hard as if it stood at zero: by the square of what is far below, a few terms
+    would lift the whole vocabulary.
 
     Args:
         given: (n, n_dims); below zero it counts as zero but where `aimed` is active.
         aimed: (n, n_dims), zero or more.
     """
     active = given.relu()
-    squares = torch.where(aimed > 0, (given - aimed) ** 2, active**2)
+    squares = (active - aimed) ** 2 - 2 * aimed * given.clamp(max=0)
     ours, theirs = ((vectors @ aimed.T).log_softmax(dim=1) for vectors in (active, aimed))
     divergence = nn.functional.kl_div(ours, theirs, log_target=True, reduction="batchmean")
     return {"base_loss": DISTANCE_WEIGHT * squares.sum(dim=1).mean(), "ranking_loss": divergence}

@@ -133,7 +133,7 @@ def _trained(lesson: Lesson, identity: TrainingRun) -> tuple[Training, bool]:
         _texts_cut(encoder, recipe.max_length),
         without_logits(lesson.anatomy, below_zero=lesson.aim is not None),
         plain_attention(lesson.anatomy, recipe.batch_size),
-        nullcontext() if lesson.aim is None else _without_dropout(encoder),
+        nullcontext() if lesson.aim is None else lesson.aim.pupil(lesson.anatomy),
     ):
         trainer.train(resume_from_checkpoint=last)
     training = Training(encoder.eval(), curve_of(trainer), trainer.state.global_step, len(lesson.data), recipe)
@@ -165,19 +165,6 @@ def _owners_of_lengths(encoder: "SparseEncoder") -> Iterator[tuple[Any, tuple[st
     yield from (
         (tokenizer, ("model_max_length",)) for tokenizer in {id(m.tokenizer): m.tokenizer for m in modules}.values()
     )
-
-
-@contextmanager
-def _without_dropout(encoder: "SparseEncoder") -> Iterator[None]:
-    """Inside, texts have the vectors that they have afterwards: those that a pivot aims at were made without it."""
-    held = [(module, module.p) for module in encoder.modules() if isinstance(module, torch.nn.Dropout)]
-    for module, _ in held:
-        module.p = 0.0
-    try:
-        yield
-    finally:
-        for module, share in held:
-            module.p = share
 
 
 @contextmanager

@@ -127,7 +127,7 @@ class _MaxOverTokens(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Of each text and dimension with a gradient, to the state that has the maximum and to the decoder's row."""
         states, weight = ctx.saved_tensors
-        of_states, of_weight = torch.zeros_like(states), torch.zeros_like(weight)
+        of_states, of_weight = torch.zeros_like(states), torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         start = 0
         for length, gradient in zip(ctx.lengths, gradients[0], strict=True):
             dims = gradient.nonzero().squeeze(1) if length else gradient.new_empty(0, dtype=torch.long)
@@ -135,6 +135,7 @@ class _MaxOverTokens(torch.autograd.Function):
                 own, rows, scale = states[start : start + length], weight[dims], gradient[dims, None]
                 strongest = (own.to(ctx.dtype) @ rows.to(ctx.dtype).t()).argmax(dim=0)
                 of_states[start : start + length].index_add_(0, strongest, (scale * rows).to(states.dtype))
-                of_weight.index_add_(0, dims, (scale * own[strongest]).to(weight.dtype))
+                if of_weight is not None:
+                    of_weight.index_add_(0, dims, (scale * own[strongest]).to(weight.dtype))
             start += length
         return of_states, of_weight, None, None

@@ -83,13 +83,13 @@ def write(
     aim: "Aim | None" = None,
 ) -> None:
     """Fills `folder`; `begun` is what `training.json` says of the encoder before the first step, and of the run."""
-    if aim is not None:
-        replace(aim.facts, trained_on=data.name).write(folder)
     training.encoder.save_pretrained(str(folder), create_model_card=False)
     if start_folder is not None:
         for name in (ALIGNMENT_FILE, REPORT_FILE, "recipe.yaml"):
             if (Path(start_folder) / name).is_file():
                 shutil.copyfile(Path(start_folder) / name, folder / name)
+    if aim is not None:
+        replace(aim.pivot, facts=replace(aim.pivot.facts, trained_on=data.name)).write_facts(folder)
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in training.curve)
     (folder / CURVE_FILE).write_text("".join(lines), encoding="utf-8")
     training.recipe.write(folder / RECIPE_FILE)

@@ -108,7 +108,7 @@ class TrainingRun:
 def teacher_of(bridge: Bridge | None, aim: "Aim | None") -> Named | None:
     """Who teaches: the source that a pivot is aligned to, a bridge, or nobody."""
     if aim is not None:
-        return Named(aim.facts.source_encoder, aim.facts.source_fingerprint)
+        return Named(aim.pivot.facts.source_encoder, aim.pivot.facts.source_fingerprint)
     if bridge is None:
         return None
     facts = bridge_settings(bridge)

@@ -1,16 +1,13 @@
 """A transferred encoder over its source's vocabulary, as a stock folder: for an English index, in another language."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sembridge.deployment.export.manifest import ExportManifest, write_export
-from sembridge.encoders.loading import load_tokenizer
-from sembridge.language_transfer.alignment import Alignment
 from sembridge.language_transfer.bridge import Bridge, CachedBridge
-from sembridge.language_transfer.pivot import Pivot, pivot_encoder
-from sembridge.language_transfer.pivot_words import with_words
+from sembridge.language_transfer.pivot import Pivot
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -35,16 +32,11 @@ def export_pivot(
     Raises:
         SembridgeError: no such folder, another source, or a place that cannot be written.
     """
-    pivot, alignment = Pivot.load(transferred, source), Alignment.load(transferred)
-    if words and bridge is not None:
-        tokenizer = load_tokenizer(transferred)
-        longer, alignment = with_words(source, tokenizer, alignment, words, CachedBridge(bridge))
-        facts = replace(pivot.facts, n_words=len(longer) - len(tokenizer))
-        pivot = Pivot(pivot_encoder(source, longer, alignment), facts)
+    embed = None if bridge is None else CachedBridge(bridge)
+    pivot = Pivot.of_transferred(transferred, source, words=words, embed=embed)
 
     def fill(folder: Path) -> ExportManifest:
         pivot.write(folder)
-        alignment.save(folder)
         return {"format": "pivot", "encoder": str(transferred), **asdict(pivot.facts)}
 
     return write_export(out, fill, _readme, overwrite=overwrite)
