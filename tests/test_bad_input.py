@@ -239,6 +239,15 @@ REFUSED: dict[str, Make] = {
     ),
     "reproduce: no recipe": lambda c: ("reproduce", "./no.yaml", "--out", c.out),
     "reproduce: an empty recipe": lambda c: ("reproduce", c.file("g.yaml", ""), "--out", c.out),
+    "bridge-vectors: no file of vectors": lambda c: (
+        "bridge-vectors", "import", c.bridge, c.file("v.safetensors", "vectors")
+    ),
+    "bridge-vectors: no such folder": lambda c: (
+        "bridge-vectors", "export", c.bridge, c.target, "./nowhere/v.safetensors"
+    ),
+    "transfer: a dtype for a bridge that only looks rows up": lambda c: (
+        "transfer", c.source, c.target, c.out, "--bridge", c.bridge, "--bridge-dtype", "bfloat16"
+    ),
     "export: no such encoder": lambda c: ("export", "onnx", "./nowhere", c.out),
     "export: no weights of its own queries": lambda c: ("export", "idf", c.ko, c.out),
     "export: a pivot of an encoder that was not transferred": lambda c: (
@@ -269,4 +278,4 @@ def test_the_table_is_long_and_covers_every_verb() -> None:
     verbs = {name.partition(":")[0] for name in REFUSED}
     assert len(REFUSED) >= 60
     assert verbs == {"transfer", "inspect", "explain", "report", "evaluate", "encode", "index", "search", "train",
-                     "reproduce", "export"}  # fmt: skip
+                     "reproduce", "export", "bridge-vectors"}  # fmt: skip

@@ -148,7 +148,7 @@ def test_many_shards_and_batches_give_the_same_vectors(tmp_path, monkeypatch):
     np.testing.assert_array_equal(cached, whole)
 
 
-def test_interrupted_run_keeps_its_finished_shards(tmp_path, monkeypatch):
+def test_interrupted_run_keeps_its_finished_shards_and_says_how_to_go_on(tmp_path, monkeypatch, caplog):
     class Interrupted(LetterBridge):
         stop_after = 6
 
@@ -161,6 +161,9 @@ def test_interrupted_run_keeps_its_finished_shards(tmp_path, monkeypatch):
     texts = [f"{i:02}" for i in range(10)]
     with pytest.raises(KeyboardInterrupt):
         embed_texts(Interrupted(), texts, cache_folder=tmp_path, batch_size=2)
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        "Bridging was interrupted; what is done is kept, and the same command goes on from there"
+    ]
     model = Interrupted()
     model.stop_after = 100
     vectors = embed_texts(model, texts, cache_folder=tmp_path)

@@ -29,7 +29,7 @@ from sembridge.cli import app
 
 VERBS = (
     "inspect", "transfer", "explain", "train", "evaluate", "reproduce", "encode", "index", "search", "export", "report",
-    "demo", "doctor",
+    "demo", "bridge-vectors", "doctor",
 )  # fmt: skip
 ADDED_FILES = {"alignment.safetensors", "report.json", "recipe.yaml", "README.md"}
 

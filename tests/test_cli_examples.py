@@ -43,6 +43,7 @@ NEEDS = {
 ENGLISH_INDEX = "sembridge index splade-en english.jsonl --out english-index"
 PREPARATION = {
     "index": [ENGLISH_INDEX],
+    "import": ["sembridge bridge-vectors export mini/bridge mini/splade-en english.safetensors"],
     "search": ["sembridge index splade-ko news.jsonl --out my-index", ENGLISH_INDEX],
 }
 MADE = {"transfer": {"splade-ko"}}  # what an example writes is not there before

@@ -12,9 +12,10 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from tiny import ENGLISH_TEXTS, ENGLISH_WORDS, OVERLAP_TEXTS, TARGET_WORDS, assert_same_vectors, tiny_tokenizer
 from transformers import BertConfig, BertModel
 
+from sembridge.errors import SembridgeError
 from sembridge.language_transfer import even_batches
 from sembridge.language_transfer.bridge import bridge_fingerprint, embed_texts
-from sembridge.language_transfer.even_batches import computable, encode_evenly, is_plain
+from sembridge.language_transfer.even_batches import computable, encode_evenly, in_dtype, is_plain
 
 TEXTS = [*ENGLISH_TEXTS, *TARGET_WORDS, *OVERLAP_TEXTS, *ENGLISH_WORDS[:5], "", "homes rivers"]
 PROMPTS = {"prompts": {"query": "find home "}, "default_prompt_name": "query"}
@@ -97,6 +98,25 @@ def test_embed_texts_takes_this_way_with_a_cache_and_repetitions(folder: Path, t
         assert_same_vectors(
             torch.from_numpy(embed_texts(bridge, [*TEXTS, *TEXTS[:3]], cache_folder=tmp_path)), expected
         )
+
+
+def test_texts_that_the_bridge_reads_alike_are_computed_once(folder: Path) -> None:
+    bridge, seen = bridge_of(folder), []
+    bridge[0].register_forward_pre_hook(lambda _, given: seen.append(len(given[0]["input_ids"])))
+    texts = ["home", " home", "river", "home ", "home"]  # white space is the normalizer's
+    found = even(bridge, texts)
+    assert sum(seen) == 2
+    assert_same_vectors(found, torch.from_numpy(bridge.encode(texts)))
+
+
+def test_a_dtype_is_for_bridges_that_compute_in_one(folder: Path) -> None:
+    bridge, letters = bridge_of(folder), Letters()
+    assert in_dtype([bridge, letters], None) == [bridge, letters]
+    half, same = in_dtype([bridge, letters], "bfloat16")
+    assert {value.dtype for value in half.parameters()} == {torch.bfloat16}
+    assert same is letters
+    with pytest.raises(SembridgeError, match=r"bridge_dtype is float32, and no bridge computes in one \(Letters"):
+        in_dtype([letters], "float32")
 
 
 class Scaled(SentenceTransformer):

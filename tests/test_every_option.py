@@ -16,7 +16,7 @@ NONSENSE = ("", "nonsense\u0000", "-1", "1e999", "a" * 300)
 
 
 def verbs(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command with the words that call it, those of `export` included."""
+    """Every command with the words that call it, those of groups such as `export` included."""
     for name, inner in getattr(command, "commands", {}).items():
         yield from verbs(inner, (*words, name))
     if not hasattr(command, "commands"):

@@ -24,6 +24,7 @@ OTHERWISE: dict[str, Any] = {
     "source_word_vectors": "none.vec", "dictionary": "none.tsv", "merge_twins": False, "candidates": "all",
     "hub_neighbours": 3, "restore_norms": True, "residual": 0.9, "evidence": False, "match_activity": False,
     "firing_cap": 0.5, "min_similarity": 0.99, "fallback": "mean", "memory_budget_mb": 16,
+    "bridge_dtype": "bfloat16",
 }  # fmt: skip
 
 

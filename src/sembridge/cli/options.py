@@ -143,10 +143,11 @@ class Only:
 
 
 def verb(examples: str, *, of: typer.Typer = app) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Makes a function a verb of the program, with the examples that end its help."""
+    """Makes a function a verb of its name (`import_` for import), with the examples that end its help."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        return of.command(cls=Verb, epilog=examples)(with_options(function))
+        name = function.__name__.rstrip("_").replace("_", "-")
+        return of.command(name, cls=Verb, epilog=examples)(with_options(function))
 
     return register
 

@@ -16,7 +16,7 @@ from sembridge.language_transfer.recipe import TransferRecipe
 
 if TYPE_CHECKING:
     from sembridge.experiments.tuning import Tuning
-    from sembridge.language_transfer.bridge import Bridging
+    from sembridge.language_transfer.bridge import Bridge, Bridging
     from sembridge.language_transfer.bridge_quality import BridgeScore
     from sembridge.language_transfer.folder import Origin, TransferReport
     from sembridge.language_transfer.inspection import Inspection
@@ -137,7 +137,7 @@ def transfer(
         _print_inspection(
             inspection.inspect_transfer(prepared),
             as_json=as_json,
-            bridging=_time_bridges(bridges, prepared, loading, cache),
+            bridging=_time_bridges([loading.bridge(name) for name in bridges], prepared, cache),
         )
         if tuning_data is not None and not as_json:
             console.print(_tuning_plan(tuning_data))
@@ -180,7 +180,8 @@ def inspect(
     *,
     scoring: BridgeScoring,
     settings: Annotated[
-        Settings[TransferRecipe], Only(("preset", "method", "candidates", "fuzzy", "extend", "add_special_tokens"))
+        Settings[TransferRecipe],
+        Only(("preset", "method", "candidates", "fuzzy", "bridge_dtype", "extend", "add_special_tokens")),
     ],
     loading: Loading,
     as_json: Json = False,
@@ -196,16 +197,22 @@ def inspect(
     content = None if text is None else inspection.read_text(text)
     encoder, tokenizer = loading.encoder(source), loading.tokenizer(target_tokenizer)
     prepared = preparation.prepare_transfer(encoder, tokenizer, recipe)
-    scores = []
+    scores: list[BridgeScore] = []
+    bridging: list[Bridging] = []
+    progress = sys.stderr.isatty() and not as_json
     if scoring.bridge:
         from sembridge.language_transfer.bridge_quality import score_bridges
 
+        bridges = {name: loading.bridge(name) for name in dict.fromkeys(scoring.bridge)}
+        bridging = _time_bridges([*bridges.values()], prepared, scoring.cache)
+        for of_bridge in bridging if progress else ():  # before the long part, which the scores need
+            print(_bridging_text(of_bridge), file=sys.stderr)
         scores = score_bridges(
-            {name: loading.bridge(name) for name in dict.fromkeys(scoring.bridge)},
-            prepared.vocabularies, recipe, dictionary=scoring.dictionary,
-            device=loading.device, cache_folder=scoring.cache, progress=sys.stderr.isatty() and not as_json,
+            bridges, prepared.vocabularies, recipe, dictionary=scoring.dictionary,
+            device=loading.device, cache_folder=scoring.cache, progress=progress,
         )  # fmt: skip
-    _print_inspection(inspection.inspect_transfer(prepared, text=content), as_json=as_json, scores=scores)
+    found = inspection.inspect_transfer(prepared, text=content)
+    _print_inspection(found, as_json=as_json, scores=scores, bridging=bridging)
 
 
 def _tuning_data(name: str, recipe: TransferRecipe, fixed: set[str]) -> "RetrievalData":
@@ -245,21 +252,23 @@ def _print_report(report: "TransferReport", folder: Path) -> None:
     console.print(f"{seconds}\nWritten to {folder}")
 
 
-def _time_bridges(
-    names: Sequence[str], prepared: "PreparedTransfer", loading: Loading, cache: Path | None
-) -> "list[Bridging]":
+def _time_bridges(bridges: "Sequence[Bridge]", prepared: "PreparedTransfer", cache: Path | None) -> "list[Bridging]":
     """How long each bridge will take."""
     from sembridge.language_transfer.bridge import time_bridging
+    from sembridge.language_transfer.even_batches import in_dtype
     from sembridge.language_transfer.initialization.sembridge import bridged_texts
 
-    texts = [text for side in bridged_texts(prepared.vocabularies, prepared.recipe) for text in side] if names else []
-    return [time_bridging(loading.bridge(name), texts, cache_folder=cache) for name in names]
+    if not bridges:
+        return []
+    texts = [text for side in bridged_texts(prepared.vocabularies, prepared.recipe) for text in side]
+    computed = in_dtype(bridges, prepared.recipe.bridge_dtype)
+    return [time_bridging(bridge, texts, cache_folder=cache) for bridge in computed]
 
 
-def _print_bridging(bridging: "Bridging") -> None:
+def _bridging_text(bridging: "Bridging") -> str:
     minutes, seconds = divmod(round(bridging.seconds), 60)
     cached = f", {bridging.cached:,} of {bridging.texts:,} texts from the cache" if bridging.cached else ""
-    console.print(
+    return (
         f"Bridging through {bridging.bridge}: about {f'{minutes:,} min ' if minutes else ''}{seconds} s on this machine"
         f"{cached}; none on a second run"
     )
@@ -290,7 +299,7 @@ def _print_inspection(
         f"and {e.memory_mb:,} MB for the similarities"
     )
     for of_bridge in bridging:
-        _print_bridging(of_bridge)
+        console.print(_bridging_text(of_bridge))
     if scores:
         _print_scores(scores)
 

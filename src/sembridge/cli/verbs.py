@@ -1,6 +1,7 @@
 """The verbs, and the order in which `sembridge --help` lists them: that of the work."""
 
 from sembridge.cli import (
+    bridge_vectors,
     doctor,
     encode,
     evaluate,
@@ -20,6 +21,7 @@ from sembridge.cli.program import app, main
 
 __all__ = [
     "app",
+    "bridge_vectors",
     "demo",
     "doctor",
     "encode",
@@ -50,6 +52,7 @@ _VERBS = (
     "export",
     "report",
     "demo",
+    "bridge-vectors",
     "doctor",
 )
 

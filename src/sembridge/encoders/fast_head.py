@@ -58,10 +58,12 @@ class FastEncoder:
         """
         import torch
 
+        from sembridge.encoders.prepacked import prepacked
+
         if max_active_dims is None:
             max_active_dims = self.encoder.max_active_dims
         order, blocks = [], []
-        with torch.inference_mode():
+        with torch.inference_mode(), prepacked(self.body.model, len(texts)):
             features = self.encoder.preprocess(list(texts), prompt=self.prompt, task=self.task)
             for rows in _batches(features["attention_mask"].sum(dim=1), batch_size):
                 order.extend(rows)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sembridge.errors import SembridgeError
-from sembridge.files.atomic import remove_stale, replacing
+from sembridge.files.atomic import check_output_file, remove_stale, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +54,19 @@ class VectorCache:
         Raises:
             SembridgeError: the file system refused, e.g. because it is full.
         """
-        from safetensors.numpy import save
+        self._write(_digests(texts), vectors)
 
-        digests = np.frombuffer(b"".join(map(_digest, texts)), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+    def take_in(self, carried: "CarriedVectors") -> None:
+        """Adds the vectors of a file that `carry` wrote.
+
+        Raises:
+            SembridgeError: as `write`.
+        """
+        self._write(carried.digests, carried.vectors)
+
+    def _write(self, digests: npt.NDArray[np.uint8], vectors: npt.NDArray[np.float32]) -> None:
         name = hashlib.blake2b(digests.tobytes(), digest_size=DIGEST_BYTES).hexdigest()
-        metadata = {"bridge": self.owner, "checksum": _checksum(digests, vectors)}
-        content = save({"digests": digests, "vectors": np.ascontiguousarray(vectors)}, metadata)
+        content = _content(digests, vectors, {"bridge": self.owner})
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with replacing(self.folder / f"{name}.safetensors") as partial:
@@ -100,6 +107,77 @@ class VectorCache:
         except OSError as error:
             logger.warning("Bridge vectors in %s cannot be read (%s) and are encoded again", path, error)
             return nothing
+
+
+@dataclass(frozen=True, eq=False)
+class CarriedVectors:
+    """Vectors of texts in one file that goes from one machine's cache to another's.
+
+    Attributes:
+        owner: whose vectors they are, a name.
+        fingerprint: of what computed them.
+        versions: of the libraries that did.
+        digests: (n_texts, 16) uint8, of the texts; the texts themselves are not kept.
+        vectors: (n_texts, dim) float32.
+    """
+
+    owner: str
+    fingerprint: str
+    versions: str
+    digests: npt.NDArray[np.uint8]
+    vectors: npt.NDArray[np.float32]
+
+
+def carry(
+    path: Path, texts: list[str], vectors: npt.NDArray[np.float32], *, owner: str, fingerprint: str, versions: str
+) -> None:
+    """Writes one file of vectors, whole or not at all.
+
+    Raises:
+        SembridgeError: it cannot be written.
+    """
+    check_output_file(path)
+    said = {"bridge": owner, "fingerprint": fingerprint, "versions": versions}
+    content = _content(_digests(texts), vectors, said)
+    try:
+        with replacing(path) as partial:
+            partial.write_bytes(content)
+    except OSError as error:
+        raise SembridgeError(f"{path} could not be written: {error.strerror or error}.") from error
+
+
+def read_carried(path: Path) -> CarriedVectors:
+    """What `carry` wrote.
+
+    Raises:
+        SembridgeError: it cannot be read, is no such file, or is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            said, digests, vectors = file.metadata() or {}, file.get_tensor("digests"), file.get_tensor("vectors")
+    except (OSError, SafetensorError) as error:
+        raise SembridgeError(
+            f"{path} cannot be read as bridge vectors: {error}; expected a file of `sembridge bridge-vectors export`."
+        ) from None
+    if "fingerprint" not in said or said.get("checksum") != _checksum(digests, vectors):
+        raise SembridgeError(f"{path} is damaged, or no file of `sembridge bridge-vectors export`; export it again.")
+    return CarriedVectors(
+        said.get("bridge", ""), said["fingerprint"], said.get("versions", "unknown versions"), digests, vectors
+    )
+
+
+def _content(digests: npt.NDArray[np.uint8], vectors: npt.NDArray[np.float32], said: Mapping[str, str]) -> bytes:
+    from safetensors.numpy import save
+
+    metadata = {**said, "checksum": _checksum(digests, vectors)}
+    content: bytes = save({"digests": digests, "vectors": np.ascontiguousarray(vectors)}, metadata)
+    return content
+
+
+def _digests(texts: Iterable[str]) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(b"".join(map(_digest, texts)), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
 
 
 def _digest(text: str) -> bytes:

@@ -4,6 +4,7 @@ The source vocabulary is the same for every target language, and a bridge such a
 CPU; so each finished part is kept in a cache that later transfers, and a run after an interruption, read.
 """
 
+import contextlib
 import logging
 import math
 import sys
@@ -116,7 +117,7 @@ def embed_texts(
         table.put([first_rows.pop(text) for text in found], vectors)
     logger.info("Bridge %s: %d of %d distinct texts to encode", name, len(first_rows), n_distinct)
     missing = sorted(first_rows, key=lambda text: (-len(text), text))  # longest first: too little memory shows at once
-    with _progress_bar(len(missing), shown=progress) as bar:
+    with _progress_bar(len(missing), shown=progress) as bar, _says_how_to_go_on(cache):
         for start in range(0, len(missing), SHARD_TEXTS):
             shard = missing[start : start + SHARD_TEXTS]
             vectors = _shard_vectors(bridge, shard, batch_size, table, bar)
@@ -124,6 +125,16 @@ def embed_texts(
                 cache.write(shard, vectors)
             table.put([first_rows[text] for text in shard], vectors)
     return table.finished(texts, width_when_empty=_dimension(bridge) or 0)
+
+
+@contextlib.contextmanager
+def _says_how_to_go_on(cache: VectorCache | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if cache and any(cache.folder.glob("*.safetensors")):
+            logger.warning("Bridging was interrupted; what is done is kept, and the same command goes on from there")
+        raise
 
 
 @dataclass(frozen=True)

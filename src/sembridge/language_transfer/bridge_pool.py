@@ -23,6 +23,7 @@ from sembridge.errors import SembridgeError
 from sembridge.language_transfer.bridge import Bridge, CachedBridge, Embed, bridge_settings
 from sembridge.language_transfer.clock import Clock
 from sembridge.language_transfer.entmax import TopKSoftmax
+from sembridge.language_transfer.even_batches import in_dtype
 from sembridge.language_transfer.initialization.evidence import FEWEST_TOKENS, above_chance, scores_by_chance
 from sembridge.language_transfer.initialization.hub_correction import HubCorrected, hub_corrected
 from sembridge.language_transfer.initialization.sembridge import bridged_texts
@@ -70,12 +71,13 @@ def join_bridges(
         clock: the time that this and every later question takes is its stage "bridge".
 
     Raises:
-        SembridgeError: as `embed_texts`.
+        SembridgeError: as `embed_texts`, or no bridge computes in the recipe's dtype.
     """
     if not bridges:
         return JoinedBridge(_refuse, None, clock)
-    embeds = [CachedBridge(bridge, cache_folder, progress) for bridge in bridges]
     with clock.stage("bridge"):
+        bridges = in_dtype(bridges, recipe.bridge_dtype)
+        embeds = [CachedBridge(bridge, cache_folder, progress) for bridge in bridges]
         settings = [dict[str, object](bridge_settings(bridge)) for bridge in bridges]
         if len(bridges) == 1:
             return JoinedBridge(embeds[0], settings[0], clock)

@@ -21,6 +21,7 @@ from sembridge.files.word_pairs import read_dictionary
 from sembridge.language_transfer.bridge import Bridge, CachedBridge, Embed
 from sembridge.language_transfer.bridge_pool import combine, nearest_above_chance
 from sembridge.language_transfer.entmax import TopKSoftmax
+from sembridge.language_transfer.even_batches import in_dtype
 from sembridge.language_transfer.initialization.evidence import FEWEST_TOKENS
 from sembridge.language_transfer.initialization.hub_correction import HubCorrected, hub_corrected
 from sembridge.language_transfer.initialization.sembridge import bridged_texts
@@ -86,7 +87,8 @@ def score_bridges(
         )
     words = _distinct_words(source_texts)
     right = None if dictionary is None else _translations(dictionary, words, target_texts)
-    embeds: dict[str, Embed] = {name: CachedBridge(bridge, cache_folder, progress) for name, bridge in bridges.items()}
+    computed = dict(zip(bridges, in_dtype([*bridges.values()], recipe.bridge_dtype), strict=True))
+    embeds: dict[str, Embed] = {name: CachedBridge(bridge, cache_folder, progress) for name, bridge in computed.items()}
     if len(embeds) > 1:
         together = combine(list(embeds.values()), source_texts, target_texts, recipe, device=device)
         embeds[" + ".join(embeds)] = together.embed

@@ -58,7 +58,7 @@ METHODS: Mapping[str, Method] = _by_name(
             own_settings=(
                 "preset", "weighting", "alpha", "top_k", "temperature", "through_words", "merge_twins", "candidates",
                 "hub_neighbours", "restore_norms", "residual", "evidence", "match_activity", "firing_cap",
-                "min_similarity", "fallback", "covariance_scale",
+                "min_similarity", "fallback", "covariance_scale", "bridge_dtype",
             ),
             fallback=None,
             seeded_with=("residual", "evidence"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 else:
     MethodName = Literal[tuple(METHODS)]  # refused with the list of all others
 Preset = Literal["default", "paper"]
+BridgeDtype = Literal["float32", "bfloat16"]
 
 # Headings of `sembridge transfer --help`.
 ROWS, CALIBRATION, FILES = "How rows are built", "Calibration of new rows", "Files of a method"
@@ -119,6 +120,10 @@ class TransferRecipe(Recipe):
     fallback: Literal["random", "mean", "univariate", "multivariate"] = setting(
         help="rows of tokens without usable similarity", group=ROWS
     )
+    bridge_dtype: BridgeDtype | None = setting(
+        None, help="in which the bridge computes, as it is loaded without one; bfloat16 is sooner where the processor "
+        "multiplies it, and gives a tenth of the rows other source tokens", group=ROWS,
+    )  # fmt: skip
     extend: bool = setting(False, help="keep the English vocabulary and append the target's new tokens", group=ROWS)
     add_special_tokens: bool = setting(
         False, help="put the target tokenizer's own [CLS] and [SEP] around texts where it adds none", group=ROWS
