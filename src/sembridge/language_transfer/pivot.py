@@ -30,7 +30,7 @@ from sembridge.errors import SembridgeError
 from sembridge.files.records import read_record
 from sembridge.language_transfer.alignment import ALIGNMENT_FILE, Alignment
 from sembridge.language_transfer.bridge import Embed
-from sembridge.language_transfer.folder import read_report
+from sembridge.language_transfer.folder import LanguageTransfer, read_report
 from sembridge.language_transfer.pivot_reading import reading_english
 from sembridge.language_transfer.pivot_words import with_words
 
@@ -179,17 +179,38 @@ class Pivot:
         Raises:
             SembridgeError: no such folder, or one of another source.
         """
-        alignment, report, tokenizer = Alignment.load(folder), read_report(folder), load_tokenizer(folder)
+        alignment, report = Alignment.load(folder), read_report(folder)
+        names = (report.source_encoder, report.language)
+        return cls._made(source, load_tokenizer(folder), alignment, *names, words=words, embed=embed)
+
+    @classmethod
+    def of_transfer(cls, source: "SparseEncoder", moved: "LanguageTransfer") -> "Pivot":
+        """The pivot of a transfer from `source` that was not saved yet."""
+        names = (moved.report.source_encoder, moved.report.language)
+        return cls._made(source, moved.encoder.tokenizer, moved.alignment, *names)
+
+    @classmethod
+    def _made(
+        cls,
+        source: "SparseEncoder",
+        tokenizer: "PreTrainedTokenizerBase",
+        alignment: Alignment,
+        name: str,
+        language: str | None,
+        *,
+        words: "Sequence[str]" = (),
+        embed: Embed | None = None,
+    ) -> "Pivot":
         check_alignment(alignment, check_source_encoder(source), tokenizer)
         tokenizer, alignment = reading_english(source, tokenizer, alignment)
         n_pieces = len(tokenizer)
         if words and embed is not None:
             tokenizer, alignment = with_words(source, tokenizer, alignment, words, embed)
         facts = PivotFacts(
-            source_encoder=report.source_encoder,
+            source_encoder=name,
             source_fingerprint=sparse_encoder_fingerprint(source),
             n_dims=alignment.weights.n_columns,
-            language=report.language,
+            language=language,
             n_words=len(tokenizer) - n_pieces,
         )
         return cls(pivot_encoder(source, tokenizer, alignment), facts, alignment)

@@ -23,7 +23,8 @@ from sembridge.retrieval.comparison import (
     system_row,
 )
 from sembridge.retrieval.data import RetrievalData
-from sembridge.retrieval.evaluation import Evaluation, Settings, evaluate, evaluate_bm25, evaluate_run
+from sembridge.retrieval.evaluation import Settings, evaluate, evaluate_bm25, evaluate_run
+from sembridge.retrieval.measures import DEFAULT_TOP_K
 from sembridge.retrieval.runs import Run, write_run
 from sembridge.retrieval.system_rows import (
     BM25_WORDS,
@@ -122,7 +123,7 @@ def compare_across(
     """
     settings = settings or EvaluationSettings()
     by_name = {each.data.name: each for each in data_sets}
-    translations = None if references is None or references.dictionary is None else _translations(references.dictionary)
+    english_of = None if references is None or references.dictionary is None else translations(references.dictionary)
 
     def rows_of(data: RetrievalData, files: Mapping[str, Path]) -> Iterator[SystemRow]:
         yield from _pivot_rows(pivots, source, data, settings, references, files)
@@ -132,11 +133,11 @@ def compare_across(
         if own:
             asked = replace(data, queries=dict(own))
             yield system_row(OWN_QUESTIONS, "ceiling", evaluate(source, asked, **vars(settings)))
-        yield _lexical_row(data, translations, settings)
+        yield _lexical_row(data, english_of, settings)
         yield system_row(ENGLISH, "english", evaluate(source, data, **vars(settings)))
 
     chosen = across_baseline(
-        list(pivots), baseline, references=references is not None, dictionary=translations is not None,
+        list(pivots), baseline, references=references is not None, dictionary=english_of is not None,
         bridge=references is not None and references.bridge is not None,
     )  # fmt: skip
     return reports_of([each.data for each in data_sets], rows_of, chosen, run_files or {})
@@ -177,7 +178,7 @@ def _pivot_rows(
         yield fusion(BRIDGE_HYBRID + name, {BRIDGE: dense.run, name: run}, 0.5, data, settings)
 
 
-def _translations(dictionary: Path) -> dict[str, list[str]]:
+def translations(dictionary: Path) -> dict[str, list[str]]:
     """Word of the questions' language -> its English words."""
     found: dict[str, list[str]] = {}
     for english, other in read_dictionary(dictionary):
@@ -185,23 +186,23 @@ def _translations(dictionary: Path) -> dict[str, list[str]]:
     return found
 
 
-def _lexical_row(
-    data: RetrievalData, translations: Mapping[str, Sequence[str]] | None, settings: EvaluationSettings
-) -> SystemRow:
-    """BM25 over words: of the questions as they are, or every word replaced by all its translations."""
-    if translations is None:
-        as_they_are = evaluate_bm25(data, measures=settings.measures, top_k=settings.top_k)
-        return system_row(BM25_WORDS, "bm25", as_they_are)
-    return system_row(DICTIONARY, "bm25", _by_dictionary(data, translations, settings))
-
-
-def _by_dictionary(
-    data: RetrievalData, translations: Mapping[str, Sequence[str]], settings: EvaluationSettings
-) -> Evaluation:
+def translated_run(data: RetrievalData, english_of: Mapping[str, Sequence[str]], *, top_k: int = DEFAULT_TOP_K) -> Run:
+    """BM25 over words, every word of a question replaced by all its translations, or left as it is without any."""
     asked = {
-        query: " ".join(english for word in words(text) for english in translations.get(word, [word]))
+        query: " ".join(english for word in words(text) for english in english_of.get(word, [word]))
         for query, text in data.queries.items()
     }
-    run = bm25_run(replace(data, queries=asked), top_k=settings.top_k)
+    return bm25_run(replace(data, queries=asked), top_k=top_k)
+
+
+def _lexical_row(
+    data: RetrievalData, english_of: Mapping[str, Sequence[str]] | None, settings: EvaluationSettings
+) -> SystemRow:
+    """BM25 over words: of the questions as they are, or translated by the dictionary."""
+    if english_of is None:
+        as_they_are = evaluate_bm25(data, measures=settings.measures, top_k=settings.top_k)
+        return system_row(BM25_WORDS, "bm25", as_they_are)
+    run = translated_run(data, english_of, top_k=settings.top_k)
     how: Settings = {"terms": "words, translated by a dictionary", "top_k": settings.top_k}
-    return evaluate_run(run, data, measures=settings.measures, system="bm25", settings=how)
+    translated = evaluate_run(run, data, measures=settings.measures, system="bm25", settings=how)
+    return system_row(DICTIONARY, "bm25", translated)

@@ -15,6 +15,7 @@ from sembridge.cli.printing import console, print_counts, print_table, sources_t
 from sembridge.cli.program import quiet_loading
 
 if TYPE_CHECKING:
+    from sembridge.cli.demo.across import AcrossAnswer
     from sembridge.cli.demo.walk import Demonstration, Found
 
 
@@ -91,6 +92,7 @@ def _print_demonstration(shown: "Demonstration", name: str) -> None:
     )
     _print_questions(shown)
     _print_evaluations(shown)
+    _print_across(shown.across, name)
     console.print(
         f"\nWritten to {shown.folder}: a stock SparseEncoder, report.json, alignment.safetensors, README.md\n"
     )
@@ -129,6 +131,18 @@ def _print_evaluations(shown: "Demonstration") -> None:
     title = f"\nSearching {first.n_documents} entries with {first.n_queries} questions"
     print_table(("", MEASURE, "active dims a document"), rows, title=title)
     console.print(headline(shown.evaluations))
+
+
+def _print_across(found: "AcrossAnswer", name: str) -> None:
+    """A question of the language to an index of English."""
+    console.print(
+        f"\nThe English FAQ, asked in {name} through the same alignment: of {found.n_questions:,} questions "
+        f"{found.n_right:,} find their entry first, one of them",
+        style="bold",
+    )
+    console.print(f"\n{found.text}\n  in English: {found.english}")
+    console.print(f"  English entry, {'right' if found.right else 'wrong'}: {found.answer}")
+    console.print(f"  the words that made it: {', '.join(f'{asked} as {term}' for asked, term in found.words)}")
 
 
 def _print_next_steps(shown: "Demonstration") -> None:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sembridge.cli.demo.across import AcrossAnswer, ask_english
 from sembridge.encoders.loading import load_bridge, load_encoder, load_tokenizer, read_model_card
 from sembridge.language_transfer.assembly import transfer
 from sembridge.language_transfer.explanation import Explainer, SharedDimension, TokenExplanation
@@ -60,6 +61,7 @@ class Demonstration:
 
     Attributes:
         n_ours, n_bm25: questions that one of both answers right and the other does not.
+        across: the English FAQ, asked in the language.
     """
 
     language: str
@@ -70,6 +72,7 @@ class Demonstration:
     n_ours: int
     n_bm25: int
     evaluations: dict[str, Evaluation]
+    across: AcrossAnswer
 
 
 def demonstrate(language: str, out: Path, *, progress: bool = False) -> Demonstration:
@@ -94,7 +97,7 @@ def demonstrate(language: str, out: Path, *, progress: bool = False) -> Demonstr
     return Demonstration(
         language, folder, result, _surest_words(explainer, data),
         [_question(query_id, data, explainer, ours, bm25) for query_id in telling(outcomes)],
-        len(outcomes[True, False]), len(outcomes[False, True]), evaluations,
+        len(outcomes[True, False]), len(outcomes[False, True]), evaluations, ask_english(source, result, language),
     )  # fmt: skip
 
 
