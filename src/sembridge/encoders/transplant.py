@@ -111,6 +111,23 @@ def _filled_up(source_rows: Tensor, *, rows: RowBuilder | None, n_rows: int) -> 
     return functional.pad(built, (0, 0, 0, n_rows - len(built)))
 
 
+def narrowed(encoder: SparseEncoder, n_dims: int) -> SparseEncoder:
+    """The same encoder over its first `n_dims` dimensions, all tensors shared: to encode with, not to be saved.
+
+    What `transplant_inputs` filled up is computed for every token of every text, and is zero.
+    """
+    tensors = {id(tensor): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
+    view = copy.deepcopy(encoder, dict(tensors))
+    anatomy = read_anatomy(view)
+    decoder = anatomy.model.get_submodule(anatomy.head.decoder)
+    for name, parameter in list(decoder.named_parameters(recurse=False)):
+        setattr(decoder, name, nn.Parameter(parameter.detach()[:n_dims], requires_grad=False))
+    decoder.out_features = n_dims
+    for pooling in anatomy.poolings:
+        pooling.embedding_dimension = n_dims
+    return view
+
+
 def check_target_tokenizer(source: Anatomy, tokenizer: PreTrainedTokenizerBase, *, n_target: int) -> None:
     """Nothing, if `transplant` can give `source` this tokenizer; for callers with long work before it.
 

@@ -12,7 +12,7 @@ MILCO (arXiv 2510.00671) learns such a connector on parallel text; here it costs
 
 import json
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from sembridge.encoders.anatomy import Anatomy, check_source_encoder
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.loading import load_encoder, load_tokenizer
-from sembridge.encoders.transplant import transplant_inputs
+from sembridge.encoders.transplant import narrowed, transplant_inputs
 from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
@@ -227,6 +227,10 @@ class Pivot:
         if self.alignment is not None:
             self.alignment.save(folder)
 
+    @cached_property
+    def _reader(self) -> "SparseEncoder":
+        return narrowed(self.encoder, self.n_dims)
+
     @property
     def language(self) -> str | None:
         return self.facts.language
@@ -241,19 +245,19 @@ class Pivot:
 
     def encode_query(self, texts: "Sequence[str]", **options: Any) -> csr_array:
         """(n_texts, n_dims) float32 over the source vocabulary; options as of `encode_queries`."""
-        return encode_queries(self.encoder, texts, **options)[:, : self.n_dims]
+        return encode_queries(self._reader, texts, **options)
 
     def encode_document(self, texts: "Sequence[str]", **options: Any) -> csr_array:
         """(n_texts, n_dims) float32 over the source vocabulary; options as of `encode_corpus`."""
-        return encode_corpus(self.encoder, texts, **options)[:, : self.n_dims]
+        return encode_corpus(self._reader, texts, **options)
 
     @torch.no_grad()
     def origins(self, text: str) -> dict[int, str]:
         """Source dimension -> the target token of `text` at whose place it is strongest, as max pooling takes it."""
-        transformer = next(iter(self.encoder.children()))
-        features = self.encoder.preprocess([text])
+        transformer = next(iter(self._reader.children()))
+        features = self._reader.preprocess([text])
         features = {name: value.to(self.encoder.device) for name, value in features.items() if torch.is_tensor(value)}
-        logits = transformer(features)["token_embeddings"][0, :, : self.n_dims]
+        logits = transformer(features)["token_embeddings"][0]
         best, place = logits.max(dim=0)
         tokens = self.encoder.tokenizer.convert_ids_to_tokens(features["input_ids"][0].tolist())
         return {int(d): tokens[int(place[d])] for d in torch.nonzero(best > 0).flatten()}

@@ -6,7 +6,7 @@ negatives, the bridge as a teacher, the guards, and a folder that continues afte
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,7 +131,7 @@ def _trained(lesson: Lesson, identity: TrainingRun) -> tuple[Training, bool]:
     with (
         _memory_advice(recipe),
         _texts_cut(encoder, recipe.max_length),
-        without_logits(lesson.anatomy, below_zero=lesson.aim is not None),
+        _head(lesson),
         plain_attention(lesson.anatomy, recipe.batch_size),
         nullcontext() if lesson.aim is None else lesson.aim.pupil(lesson.anatomy),
     ):
@@ -165,6 +165,12 @@ def _owners_of_lengths(encoder: "SparseEncoder") -> Iterator[tuple[Any, tuple[st
     yield from (
         (tokenizer, ("model_max_length",)) for tokenizer in {id(m.tokenizer): m.tokenizer for m in modules}.values()
     )
+
+
+def _head(lesson: Lesson) -> "AbstractContextManager[None]":
+    if lesson.aim is None:
+        return without_logits(lesson.anatomy)
+    return without_logits(lesson.anatomy, below_zero=True, n_dims=lesson.aim.pivot.n_dims)
 
 
 @contextmanager

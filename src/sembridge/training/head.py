@@ -21,7 +21,7 @@ BYTES_A_SCORE = 12  # the score, its share, and what dropout leaves of it are ke
 
 
 @contextmanager
-def without_logits(anatomy: Anatomy, *, below_zero: bool = False) -> Iterator[None]:
+def without_logits(anatomy: Anatomy, *, below_zero: bool = False, n_dims: int | None = None) -> Iterator[None]:
     """Inside, every head with max pooling gives the same vectors and gradients in a fraction of memory and time.
 
     Sides without such a head (static queries, sum pooling) stay as they are; so do all parameters and their names.
@@ -29,12 +29,14 @@ def without_logits(anatomy: Anatomy, *, below_zero: bool = False) -> Iterator[No
     Args:
         below_zero: while it trains, a dimension that is not active has its score, which is zero or less, in place of
             zero: a loss can then ask for it. The slope is one on both sides of zero.
+        n_dims: only the first ones are computed, and vectors are as wide: of a pivot, whose others are always zero.
     """
     routes = list(_routes(anatomy))
     for route in routes:
         decoder = route.decoder_module
         decoder.forward = types.MethodType(_pass_on, decoder)
-        route.pooling.forward = types.MethodType(_pool_with(decoder, below_zero=below_zero), route.pooling)
+        pool = _pool_with(decoder, below_zero=below_zero, n_dims=n_dims)
+        route.pooling.forward = types.MethodType(pool, route.pooling)
     try:
         yield
     finally:
@@ -85,7 +87,7 @@ def _pass_on(self: nn.Linear, states: Tensor) -> Tensor:
     return states
 
 
-def _pool_with(decoder: nn.Linear, *, below_zero: bool) -> Any:
+def _pool_with(decoder: nn.Linear, *, below_zero: bool, n_dims: int | None) -> Any:
     def forward(self: Any, features: dict[str, Any]) -> dict[str, Any]:
         if "cu_seq_lens_q" in features:  # flash attention without padding, for which the stock pooling has a way
             features["token_embeddings"] = nn.functional.linear(
@@ -99,9 +101,9 @@ def _pool_with(decoder: nn.Linear, *, below_zero: bool) -> Any:
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
         with torch.autocast(device, enabled=False):
             lengths = mask.sum(dim=1).tolist()
-            scores: Tensor = _MaxOverTokens.apply(states, decoder.weight, lengths, dtype)  # type: ignore[no-untyped-call]
+            scores: Tensor = _MaxOverTokens.apply(states, decoder.weight[:n_dims], lengths, dtype)  # type: ignore[no-untyped-call]
             if decoder.bias is not None:  # the same for all tokens, so that it may come after the maximum
-                scores = scores + decoder.bias
+                scores = scores + decoder.bias[:n_dims]
             vectors = scores.relu().log1p()
             if self.activation_function == "log1p_relu":
                 vectors = vectors.log1p()
