@@ -110,6 +110,28 @@ def test_ties_at_the_cut_go_by_id_over_all_segments(tmp_path: Path) -> None:
     engine.close()
 
 
+@pytest.mark.parametrize("gone", [(), (3, 4, 700)])
+@pytest.mark.parametrize("tags", [(), ("lang=zh",)])
+def test_among_more_documents_than_a_block_holds_the_best_are_those_of_the_dense_product(
+    gone: tuple[int, ...], tags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, "_BLOCK", 16)
+    corpus, texts = vectors(900, seed=3, n_active=6), documents(900)
+    corpus.data = np.ceil(corpus.data * 2).astype(np.float32)  # many scores are equal
+    engine = embedded("exact", tmp_path)
+    engine.create()
+    engine.add(texts[:500], corpus[:500])
+    engine.add(texts[500:], corpus[500:])
+    engine.delete([texts[i].id for i in gone])
+    kept = [i for i in range(900) if i not in gone and (not tags or i % 3 == 1)]
+    asked = vectors(12, seed=4, n_active=3)
+    asked.data = np.ceil(asked.data).astype(np.float32)
+    answers = expected(asked, corpus[kept], [texts[i].id for i in kept], 10)
+    found = [engine.search(vector, top_k=10, tags=tags) for vector in rows(asked)]
+    engine.close()
+    assert [[(hit.id, hit.score) for hit in hits] for hits in found] == answers
+
+
 def test_a_segment_that_no_transaction_names_is_not_searched_and_goes(tmp_path: Path) -> None:
     """What a process killed between writing a segment and committing it leaves."""
     engine = embedded("exact", tmp_path)
