@@ -1,9 +1,10 @@
 """The rows of an evaluation's table: encoders, and the references beside them."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from sembridge.retrieval.evaluation import Evaluation
+if TYPE_CHECKING:
+    from sembridge.retrieval.evaluation import Evaluation
 
 Kind = Literal["encoder", "bm25", "english", "dense", "hybrid", "ceiling"]
 
@@ -18,4 +19,4 @@ class SystemRow:
 
     name: str
     kind: Kind
-    evaluation: Evaluation
+    evaluation: "Evaluation"

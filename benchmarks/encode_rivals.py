@@ -1,0 +1,196 @@
+"""Encoding documents on a CPU by everything that can: torch, ONNX Runtime, OpenVINO, and `fast`, in one run.
+
+    python benchmarks/encode_rivals.py --out benchmarks/results/encode_rivals.json
+
+The bundled encoder, documents as in `encode_throughput`, one thread, processor seconds; the ways take turns and a ratio
+is the median over repeats. ONNX Runtime runs the graph that `sembridge export onnx` writes, as fastembed would, in
+float32 and with its weights quantised to int8 (`quantize_dynamic`); OpenVINO runs the same graph where it is there.
+Sentence Transformers' own ONNX and OpenVINO backends are left out: optimum-onnx and optimum-intel want transformers
+below 4.58 and below 5.6. Memory is the most that a pass took beyond what the process held before; Linux alone tells it.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from encode_throughput import draw_texts
+from sentence_transformers import SparseEncoder
+
+from sembridge import load_encoder, load_retrieval_data
+from sembridge.deployment.export.onnx_model import _features, export_onnx
+from sembridge.encoders.vectors import TextEncoder
+
+STOCK = "SparseEncoder, torch"
+BATCH = 32
+Encode = Callable[[list[str]], np.ndarray]
+"""Texts to (n_texts, n_dims) float32 weights."""
+
+
+def ways(encoder: SparseEncoder, folder: Path) -> dict[str, Encode]:
+    found: dict[str, Encode] = {
+        STOCK: lambda texts: encoder.encode_document(
+            texts, batch_size=BATCH, convert_to_sparse_tensor=False, show_progress_bar=False
+        ).numpy()
+    }
+    if find_spec("onnxruntime") and find_spec("onnxscript"):
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        export_onnx(encoder, folder / "onnx", name="mini/splade-en")
+        graph, int8 = folder / "onnx" / "model.onnx", folder / "int8.onnx"
+        quantize_dynamic(graph, int8, weight_type=QuantType.QInt8)
+        found["ONNX Runtime, float32"] = onnx_runtime(graph)
+        found["ONNX Runtime, int8"] = onnx_runtime(int8, tokenizer=graph.parent)
+        if find_spec("openvino"):
+            found["OpenVINO, float32"] = openvino(graph)
+    for way in ("fast", "fast-bf16"):
+        fast = TextEncoder(encoder, "document", way, batch_size=BATCH)  # type: ignore[arg-type]
+        found[f"sembridge, {way}"] = lambda texts, fast=fast: fast(texts).toarray()  # type: ignore[misc]
+    return found
+
+
+def in_batches(tokenizer_folder: Path, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Encode:
+    """Longest first, as Sentence Transformers does it."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+
+    def encode(texts: list[str]) -> np.ndarray:
+        order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+        blocks = []
+        for start in range(0, len(texts), BATCH):
+            blocks.append(run(_features(tokenizer, [texts[place] for place in order[start : start + BATCH]])))
+        weights: np.ndarray = np.concatenate(blocks)[np.argsort(order)]
+        return weights
+
+    return encode
+
+
+def onnx_runtime(graph: Path, tokenizer: Path | None = None) -> Encode:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+    return in_batches(
+        tokenizer or graph.parent, lambda features: session.run(None, {name: features[name] for name in names})[0]
+    )
+
+
+def openvino(graph: Path) -> Encode:
+    import openvino as ov
+
+    core = ov.Core()
+    core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"})
+    model = core.compile_model(core.read_model(str(graph)), "CPU")
+    names = [given.get_any_name() for given in model.inputs]
+    return in_batches(graph.parent, lambda features: model({name: features[name] for name in names})[model.output(0)])
+
+
+def most_memory(encode: Encode, texts: list[str]) -> float | None:
+    """Megabytes that a pass took at its highest, beyond what the process held before."""
+    status, peak = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not peak.exists():
+        return None
+    try:
+        peak.write_text("5")  # the highest mark starts again from here
+    except OSError:
+        return None
+    before = _kilobytes(status, "VmRSS")
+    encode(texts)
+    return (_kilobytes(status, "VmHWM") - before) / 1024
+
+
+def _kilobytes(status: Path, name: str) -> int:
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
+
+
+def ndcg(encode: Encode, queries: dict[str, str], corpus: dict[str, str], qrels: dict[str, dict[str, int]]) -> float:
+    """nDCG@10 where queries are encoded as documents are: an encoder with one side."""
+    import ir_measures
+
+    ids, texts = list(corpus), list(corpus.values())
+    scores = encode(list(queries.values())) @ encode(texts).T
+    run = {
+        query: {ids[place]: float(row[place]) for place in np.argsort(-row)[:10]}
+        for query, row in zip(queries, scores, strict=True)
+    }
+    return float(ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)[ir_measures.nDCG @ 10])
+
+
+def measure(encoder: SparseEncoder, texts: list[str], repeats: int, n_queries: int) -> list[dict[str, object]]:
+    data = load_retrieval_data("mini/faq-en")
+    queries = dict(list(data.queries.items())[:n_queries])
+    qrels = {query: dict(data.qrels[query]) for query in queries if query in data.qrels}
+    with tempfile.TemporaryDirectory() as folder:
+        known = ways(encoder, Path(folder))
+        for encode in known.values():
+            encode(texts[:4])
+        seconds: dict[str, list[float]] = {}
+        for _ in range(repeats):
+            for way, encode in known.items():
+                start = time.process_time()
+                encode(texts)
+                seconds.setdefault(way, []).append(time.process_time() - start)
+        expected = known[STOCK](texts)
+        rows = []
+        for way, encode in known.items():
+            taken = seconds[way]
+            ratio = statistics.median(s / t for s, t in zip(seconds[STOCK], taken, strict=True))
+            row: dict[str, object] = {
+                "way": way,
+                "documents/s": len(texts) / statistics.median(taken),
+                "times stock": ratio,
+                "megabytes": most_memory(encode, texts),
+                "largest difference": float(np.abs(encode(texts) - expected).max()),
+                "nDCG@10": ndcg(encode, queries, data.corpus, qrels) if n_queries else None,
+            }
+            print(json.dumps(row), file=sys.stderr, flush=True)
+            rows.append(row)
+    return rows
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("torch", "sentence-transformers", "transformers", "onnxruntime", "openvino"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", default="mini/splade-en")
+    parser.add_argument("--texts", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--queries", type=int, default=100, help="for nDCG@10; 0: not computed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    texts = draw_texts(arguments.texts, 83, arguments.seed)
+    rows = measure(load_encoder(arguments.encoder), texts, arguments.repeats, arguments.queries)
+    result = {
+        "encoder": arguments.encoder, "n_texts": len(texts), "repeats": arguments.repeats, "rows": rows,
+        "processor_has_bfloat16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()), "versions": versions(),
+    }  # fmt: skip
+    content = json.dumps(result, indent=1)
+    print(content)
+    if arguments.out:
+        arguments.out.write_text(content + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
