@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -200,12 +201,28 @@ REFUSED = [
     (["explain", "splade-kp", "text"], "Did you mean splade-ko?"),
     (["evaluate", "./splade-kp", "--data", "mini/faq-ko"], "Did you mean splade-ko?"),
     (["search", "splade-ko", "text"], "holds no index.json"),
+    (
+        ["index", "mini/faq-ko", "mini/splade-en", "--out", "OUT"],
+        "mini/faq-ko holds documents, and a model was expected",
+    ),
+    (
+        ["encode", "mini/splade-en", "mini/splade-en", "--out", "OUT"],
+        "mini/splade-en is a model, and a corpus was expec",
+    ),
+    (["evaluate", "mini/faq-ko", "--data", "mini/splade-en"], "evaluate mini/splade-en --data mini/faq-ko`."),
+    (["evaluate", "mini/splade-en", "--data", "mini/faq-ko", "--measure", "ndcg10"], "Did you mean nDCG@10?"),
+    (["transfer", "mini/splade-en", "./latin", "OUT", "--extend"], "is for languages in another script"),
+    (["inspect", "mini/splade-en", "./latin", "--extend"], "is for languages in another script"),
 ]
 
 
 def test_what_is_misspelt_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
     """Told by the modules, not by the clock: torch and its like take ten seconds."""
     (tmp_path / "splade-ko").mkdir()
+    (tmp_path / "latin").mkdir()
+    german = {token: id_ for id_, token in enumerate(("[UNK]", "ü", "straße", "##straße", "größe", *"abcdefghij"))}
+    model = {"type": "WordPiece", "vocab": german | {f"wort{n}": 20 + n for n in range(300)}}
+    (tmp_path / "latin" / "tokenizer.json").write_text(json.dumps({"model": model}), encoding="utf-8")
     code = f"""
 import sys
 from sembridge.cli import main
@@ -220,4 +237,4 @@ print([name for name in ("torch", "transformers", "sentence_transformers") if na
     assert done.stdout == "[]\n"
     for line, (words, expected) in zip(done.stderr.splitlines(), REFUSED, strict=True):
         assert expected in line, words
-    assert [path.name for path in tmp_path.iterdir()] == ["splade-ko"]
+    assert {path.name for path in tmp_path.iterdir()} == {"splade-ko", "latin"}

@@ -16,7 +16,7 @@ import pytest
 
 from sembridge.errors import SembridgeError
 from sembridge.retrieval import corpus
-from sembridge.retrieval.corpus import Document, stream_corpus
+from sembridge.retrieval.corpus import Document, count_documents, stream_corpus
 from sembridge.retrieval.sources import load_retrieval_data
 
 RECORDS: list[dict[str, object]] = [
@@ -147,3 +147,14 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytes
 def consume(documents: Iterator[Document]) -> None:
     for _ in itertools.islice(documents, None):
         pass
+
+
+def test_documents_are_counted_where_that_is_quick(tmp_path: Path) -> None:
+    records = [{"_id": str(n), "text": "a"} for n in range(5)]
+    text = "\n".join(map(json.dumps, records)) + "\n\n"
+    (tmp_path / "corpus.jsonl").write_text(text)
+    (tmp_path / "news.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    pq.write_table(pa.Table.from_pylist(records), tmp_path / "news.parquet")
+    for source in (tmp_path, tmp_path / "news.jsonl.gz", tmp_path / "news.parquet"):
+        assert count_documents(source) == len(list(stream_corpus(source))) == 5
+    assert count_documents(tmp_path / "nowhere") is None

@@ -29,7 +29,7 @@ from sembridge.retrieval.evaluation import (
     evaluate_vectors,
     measure_run,
 )
-from sembridge.retrieval.measures import depth, is_measure
+from sembridge.retrieval.measures import depth, is_measure, parse_measures
 from sembridge.retrieval.runs import hybrid, write_run
 from sembridge.retrieval.significance import compare
 from sembridge.retrieval.sources import load_retrieval_data
@@ -144,6 +144,24 @@ def test_query_judged_only_irrelevant_counts_as_zero() -> None:
 def test_unknown_measure_is_refused(data: RetrievalData, name: str) -> None:
     with pytest.raises(SembridgeError, match="expected ir-measures notation, such as nDCG@10"):
         evaluate_bm25(data, measures=[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ndcg@10", "nDCG@10"), ("ndcg10", "nDCG@10"), ("ndcg_cut_5", "nDCG@5"), ("ndcg", "nDCG@10"),
+        ("recall_100", "R@100"), ("mrr@20", "RR@20"), ("map", "AP"), ("precison@5", "P@5"), ("nDGC@10", "nDCG@10"),
+    ],
+)  # fmt: skip
+def test_a_measure_in_another_notation_is_recognised(name: str, meant: str) -> None:
+    with pytest.raises(SembridgeError, match=rf" Did you mean {meant}\?$"):
+        parse_measures([name], None)
+
+
+def test_nothing_is_suggested_for_what_is_like_no_measure() -> None:
+    with pytest.raises(SembridgeError) as refused:
+        parse_measures(["wavelength"], None)
+    assert "Did you mean" not in str(refused.value)
 
 
 def test_no_measure_and_measures_deeper_than_the_run_are_refused(data: RetrievalData, encoder: SparseEncoder) -> None:

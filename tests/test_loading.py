@@ -22,6 +22,7 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from sentence_transformers.sparse_encoder.modules import SpladePooling
 from tiny import assert_same_vectors
+from tiny_bridge import save_tiny_bridge
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
 
@@ -483,3 +484,14 @@ def test_card_of_an_unreachable_model_gives_no_facts(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert read_model_card("nobody/nothing-at-all") == CardFacts()
+
+
+def test_a_default_prompt_is_no_news(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Sentence Transformers warns of one at every loading, once a process and prompt; reports name it."""
+    folder = save_tiny_bridge(tmp_path / "bridge")
+    for prompt, load in (("loudly", SentenceTransformer), ("quietly", load_bridge)):
+        settings = {"prompts": {prompt: "query: "}, "default_prompt_name": prompt}
+        (folder / "config_sentence_transformers.json").write_text(json.dumps(settings), encoding="utf-8")
+        assert load(str(folder)).default_prompt_name == prompt
+    said = [record.getMessage() for record in caplog.records if "Default prompt name" in record.getMessage()]
+    assert [message.split("'")[1] for message in said] == ["loudly"]

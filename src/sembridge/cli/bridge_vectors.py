@@ -1,6 +1,5 @@
 """`sembridge bridge-vectors`: a bridge's vectors of a vocabulary, from one machine to another."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +55,7 @@ def export(
         texts_of(read_vocabulary(loading.tokenizer(tokenizer))),
         file,
         cache_folder=cache,
-        progress=sys.stderr.isatty() and not as_json,
+        progress=not as_json,
     )
     _print(n_texts, file, as_json=as_json)
 

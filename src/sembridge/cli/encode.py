@@ -1,8 +1,5 @@
 """`sembridge encode`: a corpus of any size into shards of sparse vectors."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +9,7 @@ import typer
 from sembridge.cli.options import Encoder, Json, Loading, Settings, verb
 from sembridge.cli.printing import console, print_json
 from sembridge.deployment.recipe import EncodeRecipe
+from sembridge.files.progress import Progress
 from sembridge.files.recipe import RUNNING
 
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ def encode(
     """Encodes a corpus of any size into Parquet shards, on one machine or many; a killed run goes on."""
     recipe = settings.recipe
     from sembridge.deployment.shards import Share
-    from sembridge.retrieval.corpus import corpus_file
+    from sembridge.retrieval.corpus import corpus_file, count_documents
 
     share = Share.parse(workers.shard)
     loading.check(encoder)
@@ -60,30 +58,17 @@ def encode(
     from sembridge.deployment.encoding import encode_shards
 
     loaded = loading.encoder(encoder)
-    with _progress(shown=sys.stderr.isatty() and not as_json) as advance:
+    total = count_documents(corpus)
+    total = None if total is None else total // share.of
+    with Progress("encode", total=total, unit="documents", shown=not as_json) as progress:
         report = encode_shards(
             loaded, corpus, out, name=encoder, recipe=recipe, share=share,
-            ray_workers=workers.workers if workers.ray else None, on_progress=advance,
+            ray_workers=workers.workers if workers.ray else None, on_progress=progress.reach,
         )  # fmt: skip
     if as_json:
         print_json(asdict(report))
     else:
         _print_report(report)
-
-
-@contextmanager
-def _progress(*, shown: bool) -> Iterator[Callable[[int], None] | None]:
-    """Tells how many documents are done; a stream does not know its length."""
-    if not shown:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} documents encoded"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _print_report(report: "EncodingReport") -> None:

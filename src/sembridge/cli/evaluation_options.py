@@ -1,6 +1,5 @@
 """What `sembridge evaluate` takes: data, references, how texts are encoded, and what is printed."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -173,7 +172,7 @@ class Encoding:
             max_active_dims=self.max_active_dims,
             encode_with=self.encode_with,
             cache_folder=None if self.no_cache else self.cache or default_cache_folder(),
-            progress=sys.stderr.isatty(),
+            progress=True,
         )
 
 

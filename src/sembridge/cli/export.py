@@ -1,6 +1,5 @@
 """`sembridge export FORMAT`: an encoder, or a corpus as it sees it, in the files of other programs."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -50,7 +49,7 @@ class Texts:
         return open_collection(
             loading.encoder(self.encoder), self.corpus, self.queries, name=self.encoder,
             encode_with=self.encode_with, max_active_dims=self.max_active_dims,
-            progress=sys.stderr.isatty() and not quiet,
+            progress=not quiet,
         )  # fmt: skip
 
 

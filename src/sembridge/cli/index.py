@@ -1,8 +1,5 @@
 """`sembridge index`: documents into an index folder, embedded or on a server."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +9,7 @@ import typer
 from sembridge.cli.options import Json, Loading, Settings, verb
 from sembridge.cli.printing import console, print_json
 from sembridge.deployment.recipe import IndexRecipe
+from sembridge.files.progress import Progress
 
 if TYPE_CHECKING:
     from sembridge.deployment.search.indexing import IndexReport
@@ -101,14 +99,15 @@ def index(
     encoder, corpus = str(documents.encoder), str(documents.corpus)
     loading.check(encoder)
     from sembridge.deployment.search.indexing import index_corpus, resolve_recipe
+    from sembridge.retrieval.corpus import count_documents
 
     recipe = settings.recipe if change.overwrite else resolve_recipe(out, settings.said)
     loaded = loading.encoder(encoder) if change.into is None else _pivot(encoder, change.into, loading)
     add = change.add or change.into is not None
-    with _progress(shown=sys.stderr.isatty() and not as_json) as advance:
+    with Progress("index", total=count_documents(corpus), unit="documents", shown=not as_json) as progress:
         report = index_corpus(
             loaded, corpus, out, name=encoder, recipe=recipe, add=add, overwrite=change.overwrite,
-            texts=documents.texts, on_progress=advance,
+            texts=documents.texts, on_progress=progress.reach,
         )  # fmt: skip
     if as_json:
         print_json(asdict(report))
@@ -134,21 +133,6 @@ def _delete(folder: Path, ids: list[str], url: str | None, *, as_json: bool) -> 
         print_json({"folder": str(folder), "n_deleted": n_deleted, "n_documents": n_documents})
     else:
         console.print(f"{n_deleted:,} of {len(ids):,} documents deleted, {n_documents:,} left in {folder}")
-
-
-@contextmanager
-def _progress(*, shown: bool) -> Iterator[Callable[[int], None] | None]:
-    """Tells how many documents are in; a stream does not know its length."""
-    if not shown:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} documents indexed"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _print_report(report: "IndexReport") -> None:

@@ -1,6 +1,5 @@
 """`sembridge report`: one HTML page about transfers, trainings and grids."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +65,7 @@ def report(
         measure=measure,
         grid_data=grid_data,
     )
-    path = write_report(folders, out, settings=settings, overwrite=overwrite, progress=sys.stderr.isatty())
+    path = write_report(folders, out, settings=settings, overwrite=overwrite, progress=True)
     size = path.stat().st_size
     if as_json:
         print_json({"report": str(path), "bytes": size})

@@ -1,6 +1,5 @@
 """`sembridge tokenizer`: a tokenizer made from a corpus."""
 
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,7 +52,7 @@ def tokenizer(
     passages.check()
     from sembridge.encoders.tokenizer_training import train_tokenizer
 
-    made = train_tokenizer(passages, recipe, progress=sys.stderr.isatty() and not as_json)
+    made = train_tokenizer(passages, recipe, progress=not as_json)
     made.save(out, overwrite=overwrite)
     if as_json:
         statistics = asdict(made.statistics)

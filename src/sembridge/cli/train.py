@@ -1,7 +1,6 @@
 """`sembridge train`: fine-tune a transferred encoder in its language."""
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -166,7 +165,7 @@ def train(
     from sembridge.training.fine_tuning import train as fine_tune
     from sembridge.training.trainer import RunOptions
 
-    progress = sys.stderr.isatty() and not as_json and os.environ.get("RANK", "0") == "0"
+    progress = not as_json and os.environ.get("RANK", "0") == "0"
     run = RunOptions(resume=resume, overwrite=output.overwrite, report_to=report_to or (), progress=progress)
     encoder, aim = models.aimed(loading)
     result = fine_tune(

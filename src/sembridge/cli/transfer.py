@@ -12,6 +12,7 @@ from sembridge.cli.options import Cache, Json, Loading, Only, Output, Settings, 
 from sembridge.cli.printing import console, figure_text, print_counts, print_json, print_table, print_text_statistics
 from sembridge.encoders.names import is_here
 from sembridge.errors import SembridgeError
+from sembridge.language_transfer.extension_check import check_extension
 from sembridge.language_transfer.recipe import TransferRecipe
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def transfer(
     bridges = models.bridge_names if recipe.rule.needs_bridge else []
     if dry_run:  # which downloads no bridge
         bridges = [name for name in bridges if is_here(name)]
+    if recipe.extend:
+        check_extension(models.source, models.target_tokenizer)
     loading.check(models.source, *bridges, tokenizers=[models.target_tokenizer])
     from sembridge.language_transfer import assembly, inspection, preparation
 
@@ -147,7 +150,7 @@ def transfer(
     run: dict[str, Any] = {
         "device": loading.device,
         "cache_folder": cache,
-        "progress": sys.stderr.isatty() and not as_json,
+        "progress": not as_json,
     }
     tuning = None
     if tuning_data is not None and loaded is not None:
@@ -190,6 +193,8 @@ def inspect(
     far the bridge can be trusted."""
     recipe = settings.recipe
     scoring.check()
+    if recipe.extend:
+        check_extension(source, target_tokenizer)
     if text is None:
         loading.check(source, *(scoring.bridge or ()), tokenizers=[target_tokenizer])
     from sembridge.language_transfer import inspection, preparation
@@ -199,7 +204,7 @@ def inspect(
     prepared = preparation.prepare_transfer(encoder, tokenizer, recipe)
     scores: list[BridgeScore] = []
     bridging: list[Bridging] = []
-    progress = sys.stderr.isatty() and not as_json
+    progress = not as_json
     if scoring.bridge:
         from sembridge.language_transfer.bridge_quality import score_bridges
 
@@ -294,9 +299,9 @@ def _print_inspection(
     for habit in (habit for habit in inspection.habits if habit.consequence):
         console.print(f"{habit.name}: {habit.found}; {habit.consequence}. {habit.remedy}")
     e = inspection.estimate
+    to_encode = "" if scores else f"The bridge will encode {e.texts_to_encode:,} texts (fewer when cached); then "
     console.print(
-        f"The bridge will encode {e.texts_to_encode:,} texts (fewer when cached); then about {e.seconds:g} s "
-        f"and {e.memory_mb:,} MB for the similarities"
+        f"{to_encode or 'A transfer needs '}about {e.seconds:g} s and {e.memory_mb:,} MB for the similarities"
     )
     for of_bridge in bridging:
         console.print(_bridging_text(of_bridge))

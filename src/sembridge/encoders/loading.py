@@ -197,7 +197,7 @@ def _load(
 ) -> _Model:
     import torch
 
-    with _loading_refusals(name), accounts_of_loading() as accounts:
+    with _loading_refusals(name), accounts_of_loading() as accounts, _without_news_of_prompts():
         loaded = model_class(
             str(folder),
             device=device,
@@ -212,6 +212,21 @@ def _load(
     refuse_ids_without_rows(loaded, name)
     refuse_failing_tokenizers(loaded, name)
     return loaded
+
+
+@contextlib.contextmanager
+def _without_news_of_prompts() -> Iterator[None]:
+    """Sentence Transformers announces that a default prompt applies; here the reports say so."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not record.msg.startswith("Default prompt name is set")
+
+    news = logging.getLogger("sentence_transformers.base.model")
+    news.addFilter(is_other)
+    try:
+        yield
+    finally:
+        news.removeFilter(is_other)
 
 
 def _load_model2vec(folder: Path, name: str | Path, device: str) -> "SentenceTransformer":

@@ -78,7 +78,25 @@ def check_name(
             files = ("config.json", "tokenizer_config.json", "modules.json")
             if any(isinstance(try_to_load_from_cache(text, file), str) for file in files):
                 return
-    resolve(name, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, weights=weights)
+    if text.endswith(_CORPUS_FILES) and Path(text).expanduser().is_file():
+        raise SembridgeError(f"{text} is a corpus, and an encoder was expected here: the encoder comes first.")
+    folder = resolve(name, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, weights=weights)
+    if is_data_folder(folder):
+        raise SembridgeError(f"{text} holds documents, and a model was expected here: the encoder comes first.")
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a model lies in it."""
+    return any((folder / name).is_file() for name in _MODEL_FILES)
+
+
+def is_data_folder(folder: Path) -> bool:
+    """Whether retrieval data lie in it, and no model."""
+    return any(folder.glob("corpus.*")) and not is_model_folder(folder)
+
+
+_MODEL_FILES = ("modules.json", "config.json")
+_CORPUS_FILES = (".jsonl", ".jsonl.gz", ".parquet")
 
 
 def is_here(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -26,6 +27,7 @@ from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.encoders.words import has_no_spaces, words
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import write_folder
+from sembridge.files.progress import watched
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +120,7 @@ def train_tokenizer(
     Args:
         texts: passages of the language; they are read more than once.
         recipe: settings; `TokenizerRecipe()` by default.
-        progress: show the trainer's bars on stderr.
+        progress: say on stderr how far it is.
 
     Raises:
         SembridgeError: there is no text, or `texts` can be read only once.
@@ -138,7 +140,8 @@ def train_tokenizer(
             n_read += 1
             yield text
 
-    tokenizer = _train(read(), recipe, profile, progress=progress)
+    passages = watched(read(), "reading", unit="passages", shown=progress)
+    tokenizer = _train(passages, recipe, profile, progress=progress and sys.stderr.isatty())
     measured = profile.held_out if profile.keeps_some else list(itertools.islice(texts, _MOST_MEASURED))
     statistics = text_statistics(tokenizer, read_vocabulary(tokenizer), "\n".join(measured))
     return TrainedTokenizer(tokenizer, recipe, n_read, statistics, len(measured) if profile.keeps_some else 0)

@@ -12,6 +12,7 @@ from sembridge.encoders.settings import BATCH_SIZE
 from sembridge.encoders.settings import EncodeWith as EncodeWith
 from sembridge.encoders.stated import Task, scores_by_cosine
 from sembridge.errors import SembridgeError
+from sembridge.files.progress import Progress
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -216,11 +217,7 @@ def _with_progress(batches: Iterable[list[int]], n_texts: int, label: str | None
     if label is None:
         yield from batches
         return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=n_texts)
+    with Progress(label, total=n_texts) as progress:
         for batch in batches:
             yield batch
-            bar.advance(task, len(batch))
+            progress.advance(len(batch))

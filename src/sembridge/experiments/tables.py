@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +17,7 @@ from sembridge.experiments.score_tables import (
 from sembridge.experiments.significance_tables import significance_tables
 from sembridge.experiments.table_formats import DASH, FORMATS, Cell, Group, Number, Table
 from sembridge.files.atomic import write_file
+from sembridge.files.progress import watched
 from sembridge.retrieval.columns import COST_COLUMNS
 
 __all__ = ["Results", "grid_tables", "read_results", "write_tables"]
@@ -35,14 +35,12 @@ def write_tables(results: Results, folder: Path, *, n_permutations: int = 9999) 
     Raises:
         SembridgeError: the folder cannot be written, or seeds or methods were measured on different queries.
     """
-    from tqdm import tqdm
-
     with contextlib.suppress(OSError):  # write_file says what is wrong with the place
         Path(folder).mkdir(parents=True, exist_ok=True)
     written = []
     found = grid_tables(results, n_permutations=n_permutations)
-    # Ten thousand permutations of thousands of queries take minutes; shown on a terminal only.
-    for table in tqdm(found, desc="tables", unit=" tables", file=sys.stderr, disable=None, leave=False):
+    # Ten thousand permutations of thousands of queries take minutes.
+    for table in watched(found, "tables", unit="tables", shown=True):
         for ending, render in FORMATS.items():
             written.append(write_file(Path(folder) / f"{table.name}.{ending}", [render(table)]))
     for path in Path(folder).iterdir():

@@ -4,7 +4,6 @@ A transfer costs seconds once the bridge's vectors are cached, so a dozen of the
 search is greedy: of each setting all values are tried around the best recipe so far, until a pass changes nothing.
 """
 
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sembridge.errors import SembridgeError
+from sembridge.files.progress import Progress
 from sembridge.language_transfer.assembly import transfer
 from sembridge.language_transfer.methods import METHODS
 from sembridge.language_transfer.recipe import PRESETS, TransferRecipe
@@ -355,17 +355,14 @@ def _sampled(data: RetrievalData, seed: int) -> RetrievalData:
 
 @contextmanager
 def _bar(*, shown: bool) -> Iterator[Callable[[float], None]]:
-    from tqdm import tqdm
-
-    with tqdm(total=MAX_TRANSFERS, desc="tuning, at most", unit=" transfers", file=sys.stderr, leave=False,
-              disable=not shown) as bar:  # fmt: skip
+    with Progress("tuning, at most", total=MAX_TRANSFERS, unit="transfers", shown=shown) as bar:
         best = 0.0
 
         def advance(value: float) -> None:
             nonlocal best
             best = max(best, value)
-            bar.set_postfix_str(f"best {MEASURE} {best:.3f}", refresh=False)
-            bar.update()
+            bar.note = f"best {MEASURE} {best:.3f}"
+            bar.advance()
 
         yield advance
 

@@ -7,7 +7,6 @@ CPU; so each finished part is kept in a cache that later transfers, and a run af
 import contextlib
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from sembridge.encoders.fingerprint import (
 )
 from sembridge.encoders.static_rules import unknown_to_static
 from sembridge.errors import SembridgeError
+from sembridge.files.progress import Progress
 from sembridge.files.vector_cache import VectorCache, assets_folder
 from sembridge.language_transfer.even_batches import computable, encode_evenly, is_plain
 
@@ -117,7 +117,7 @@ def embed_texts(
         table.put([first_rows.pop(text) for text in found], vectors)
     logger.info("Bridge %s: %d of %d distinct texts to encode", name, len(first_rows), n_distinct)
     missing = sorted(first_rows, key=lambda text: (-len(text), text))  # longest first: too little memory shows at once
-    with _progress_bar(len(missing), shown=progress) as bar, _says_how_to_go_on(cache):
+    with Progress("bridge vectors", total=len(missing), shown=progress) as bar, _says_how_to_go_on(cache):
         for start in range(0, len(missing), SHARD_TEXTS):
             shard = missing[start : start + SHARD_TEXTS]
             vectors = _shard_vectors(bridge, shard, batch_size, table, bar)
@@ -175,7 +175,7 @@ def time_bridging(bridge: Bridge, texts: Sequence[str], *, cache_folder: Path | 
     sample = by_length[:: max(1, len(by_length) // TIMED_TEXTS)]
     seconds = 0.0
     if sample:
-        bar, table = _progress_bar(0, shown=False), _VectorTable(name, len(sample))
+        bar, table = Progress("", shown=False), _VectorTable(name, len(sample))
         _shard_vectors(bridge, sample[:1], TIMED_TEXTS, table, bar)  # the first call sets things up
         start = time.perf_counter()
         _shard_vectors(bridge, sample, TIMED_TEXTS, table, bar)
@@ -279,14 +279,8 @@ def _batches(texts: list[str], size: int) -> Iterator[list[str]]:
         yield texts[start : start + size]
 
 
-def _progress_bar(n_texts: int, *, shown: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=n_texts, desc="bridge vectors", unit=" texts", file=sys.stderr, disable=not shown)
-
-
 def _shard_vectors(
-    bridge: Bridge, shard: list[str], batch_size: int, table: "_VectorTable", bar: Any
+    bridge: Bridge, shard: list[str], batch_size: int, table: "_VectorTable", bar: Progress
 ) -> npt.NDArray[np.float32]:
     if not is_plain(bridge):
         return np.concatenate([table.checked(_encode(bridge, b, bar), b) for b in _batches(shard, batch_size)])
@@ -295,16 +289,16 @@ def _shard_vectors(
         unit = table.checked(found, [shard[row] for row in rows])
         vectors = np.empty((len(shard), unit.shape[1]), np.float32) if vectors is None else vectors
         vectors[rows] = unit
-        bar.update(len(rows))
+        bar.advance(len(rows))
     return cast("npt.NDArray[np.float32]", vectors)
 
 
-def _encode(bridge: Bridge, batch: list[str], bar: Any) -> object:
+def _encode(bridge: Bridge, batch: list[str], bar: Progress) -> object:
     if _is_sentence_transformer(bridge):
         vectors = cast("SentenceTransformer", bridge).encode(batch, batch_size=len(batch), show_progress_bar=False)
     else:
         vectors = bridge.encode(batch)
-    bar.update(len(batch))
+    bar.advance(len(batch))
     return vectors
 
 

@@ -15,14 +15,14 @@ import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from sembridge.encoders.scripts import has_english_letters, is_all_english
 from sembridge.encoders.token_spelling import read_spelling
 from sembridge.encoders.vocabulary import TokenKind, Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
+from sembridge.language_transfer.extension_check import refuse_same_letters
 from sembridge.language_transfer.joint_tokenizer import (
     JOIN_MODELS,
     Side,
-    has_english_letters,
-    is_all_english,
     joint_normalizer,
     normalize,
     normalizer_json,
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 # First bytes of English characters; 0xE1 is missing because it begins Georgian, Khmer and Korean letters as well.
 _ENGLISH_FIRST_BYTES = frozenset([*range(0xC2, 0xCE), 0xE2, 0xF0])
-_MIN_OWN_SHARE, _MIN_PRODUCED_SHARE = 0.1, 0.5
+_MIN_PRODUCED_SHARE = 0.5
 _ANYWHERE = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
 
 
@@ -198,12 +198,7 @@ def _new_tokens(source: Side, target: Side, normalizer: "Normalizer | None") -> 
         if (token := _respell(id_, source, target)) not in source.id_of:
             absent += 1
             own += [(token, texts[id_])] if _is_own(target.vocabulary, id_, is_readable) else []
-    if len(own) < _MIN_OWN_SHARE * absent:
-        raise SembridgeError(
-            f"Only {len(own):,} of {absent:,} tokens that the target tokenizer could add have a character that English "
-            "text has not; --extend keeps English as it is and is for languages in another script. Transfer without "
-            "--extend."
-        )
+    refuse_same_letters(len(own), absent)
     new = [token for token, text in own if text in normalize(normalizer, text)]  # else no text produces it
     if len(new) < _MIN_PRODUCED_SHARE * len(own):
         raise SembridgeError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Regex, Tokenizer, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
+from sembridge.encoders.scripts import is_all_english, is_english
 from sembridge.encoders.token_spelling import Spelling
 from sembridge.encoders.vocabulary import Vocabulary
 from sembridge.errors import SembridgeError
@@ -18,17 +19,6 @@ from sembridge.errors import SembridgeError
 if TYPE_CHECKING:
     from tokenizers.normalizers import Normalizer
     from transformers import PreTrainedTokenizerBase
-
-_ENGLISH_RANGES = (
-    (0x0000, 0x036F),  # Latin with its extensions, phonetic letters, combining accents
-    (0x1D00, 0x1EFF),
-    (0x2000, 0x2BFF),  # punctuation, currencies, letterlike signs, arrows, mathematics, boxes
-    (0x2C60, 0x2C7F),
-    (0xA720, 0xA7FF),
-    (0xFB00, 0xFB06),
-    (0x1F000, 0x1FAFF),
-)
-
 
 PLAIN_ENGLISH = "".join(  # ASCII, quotes, dashes, and letters up to Latin Extended-A; beyond it those with an accent
     char
@@ -67,19 +57,6 @@ class Side:
         if spelling.byte_level:
             return "byte-level BPE"
         return f"BPE with word mark {spelling.space or spelling.end_suffix or spelling.continuing_prefix or 'none'}"
-
-
-def is_all_english(text: str) -> bool:
-    return all(map(is_english, text))
-
-
-def has_english_letters(text: str) -> bool:
-    """Whether a letter or digit of the text is one that English text has."""
-    return any(char.isalnum() and is_english(char) for char in text)
-
-
-def is_english(char: str) -> bool:
-    return any(first <= ord(char) <= last for first, last in _ENGLISH_RANGES)
 
 
 def _join_wordpiece(source: Side, target: Side, ids: Mapping[str, int], new: Sequence[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from tokenizers import AddedToken
 
 from sembridge.encoders.anatomy import read_anatomy
+from sembridge.encoders.scripts import has_english_letters
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
 from sembridge.encoders.words import UNSPACED, written_words
 from sembridge.errors import SembridgeError
@@ -25,7 +26,6 @@ from sembridge.language_transfer.bridge import Embed
 from sembridge.language_transfer.initialization.inputs import Inputs
 from sembridge.language_transfer.initialization.rows import RowKind
 from sembridge.language_transfer.initialization.sembridge import place
-from sembridge.language_transfer.joint_tokenizer import has_english_letters
 from sembridge.language_transfer.overlap import MatchKind, Overlap, Vocabularies, match_vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.language_transfer.sparse_matrix import SparseWeights

@@ -4,6 +4,7 @@
 """
 
 import itertools
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -12,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sembridge.encoders.names import mini_folder
+from sembridge.encoders.names import is_model_folder, mini_folder
 from sembridge.errors import SembridgeError
-from sembridge.files.lines import read_lines
+from sembridge.files.lines import open_file, read_lines
 from sembridge.files.rows import shown, stream_records
 from sembridge.retrieval.beir import string_of, text_id_of, texts_file
 
@@ -102,10 +103,10 @@ def corpus_file(source: str | Path) -> Path:
     Raises:
         SembridgeError: there is none, or it has another format.
     """
-    if str(source).startswith("mini/"):
-        return texts_file(mini_folder(str(source)), "corpus")
-    path = Path(source).expanduser()
+    path = mini_folder(str(source)) if str(source).startswith("mini/") else Path(source).expanduser()
     if path.is_dir():
+        if is_model_folder(path) and not any(path.glob("corpus.*")):
+            raise SembridgeError(f"{source} is a model, and a corpus was expected here: the encoder comes first.")
         return texts_file(path, "corpus")
     if not path.is_file():
         raise SembridgeError(
@@ -115,6 +116,27 @@ def corpus_file(source: str | Path) -> Path:
     if not path.name.endswith(_SUFFIXES):
         raise SembridgeError(f"{path} is not a corpus by its name: expected it to end in {', '.join(_SUFFIXES)}.")
     return path
+
+
+_MOST_BYTES_COUNTED = 2**30  # a second or two; of what is larger the pass would be felt
+
+
+def count_documents(source: str | Path) -> int | None:
+    """How many documents `stream_corpus` will give, for showing how far a run is; None where that takes long to count,
+    or where `source` is no corpus, such as a folder of shards.
+    """
+    try:
+        path = corpus_file(source)
+        if path.suffix == ".parquet":
+            from pyarrow.parquet import read_metadata
+
+            return int(read_metadata(path).num_rows)
+        if path.stat().st_size > _MOST_BYTES_COUNTED:
+            return None
+        with open_file(path) as lines:
+            return sum(not line.isspace() for line in lines)
+    except (SembridgeError, OSError, EOFError, zlib.error, ValueError):  # what reads it will say what is wrong
+        return None
 
 
 def _placed_documents(path: Path) -> Iterator[tuple[str, Document]]:

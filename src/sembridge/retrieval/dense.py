@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sembridge.encoders.settings import BATCH_SIZE
 from sembridge.errors import SembridgeError
+from sembridge.files.progress import Progress
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.evaluation import Evaluation, Settings, evaluate_run
 from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K, parse_measures
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 BYTES_PER_DIMENSION = 4  # float32
+_TEXTS_AT_ONCE = 2048
 
 
 def evaluate_dense(
@@ -42,12 +44,15 @@ def evaluate_dense(
     def encode(side: str, texts: Mapping[str, str]) -> tuple[NDArray[np.float32], float]:
         method = {"query": encoder.encode_query, "document": encoder.encode_document}[side]
         start = time.perf_counter()
-        vectors = method(
-            list(texts.values()), batch_size=batch_size, show_progress_bar=progress,
-            convert_to_numpy=True, normalize_embeddings=True,
-        )  # fmt: skip
+        contents, parts = list(texts.values()), []
+        with Progress(f"dense {side} vectors", total=len(contents), shown=progress) as bar:
+            for first in range(0, len(contents), _TEXTS_AT_ONCE):
+                block = contents[first : first + _TEXTS_AT_ONCE]
+                parts.append(method(block, batch_size=batch_size, show_progress_bar=False,
+                                    convert_to_numpy=True, normalize_embeddings=True))  # fmt: skip
+                bar.advance(len(block))
         seconds = time.perf_counter() - start
-        return _finite(np.asarray(vectors, np.float32), side), seconds
+        return _finite(np.concatenate(parts).astype(np.float32), side), seconds
 
     documents, document_seconds = encode("document", data.corpus)
     queries, query_seconds = encode("query", data.queries)

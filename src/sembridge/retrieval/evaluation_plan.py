@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sembridge.encoders.names import mini_folder, resolve
+from sembridge.encoders.names import is_data_folder, is_model_folder, mini_folder, resolve
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import check_output_file
 from sembridge.retrieval.measures import DEFAULT_MEASURES, DEFAULT_TOP_K, depth, is_measure
@@ -130,6 +130,12 @@ def run_files(path: Path | None, encoders: Sequence[str], data: Sequence[str]) -
 
 def _refuse_misplaced(encoders: Sequence[str], data: Sequence[str], measures: Sequence[str]) -> None:
     """Refuses data and measures among the encoders, with the line that says what was meant."""
+    misplaced = [word for word in data if _is_encoder(word)]
+    if misplaced:
+        meant = _command(list(dict.fromkeys([*(w for w in encoders if not _is_data(w)), *misplaced])),
+                         [*(w for w in encoders if _is_data(w)), *(w for w in data if w not in misplaced)] or ["DATA"],
+                         measures)  # fmt: skip
+        raise SembridgeError(f"Expected retrieval data, but --data {misplaced[0]} is an encoder; write {meant}.")
     more_data = [word for word in encoders if _is_data(word)]
     more_measures = [word for word in encoders if word not in more_data and _looks_like_measure(word)]
     if not more_data and not more_measures:
@@ -150,6 +156,16 @@ def _looks_like_measure(word: str) -> bool:
     return "/" not in word and not Path(word).exists() and ("@" in word or is_measure(word))
 
 
+def _is_encoder(word: str) -> bool:
+    """Whether it names a folder or a bundled model that holds an encoder and no retrieval data."""
+    if word.startswith("mteb:") or _is_data(word):
+        return False
+    try:
+        return is_model_folder(mini_folder(word) if word.startswith("mini/") else Path(word))
+    except SembridgeError:
+        return False
+
+
 def _is_data(word: str) -> bool:
     """Whether it names retrieval data and no encoder that lies in the same folder."""
     if word.startswith("mteb:"):
@@ -158,10 +174,7 @@ def _is_data(word: str) -> bool:
         folder = mini_folder(word) if word.startswith("mini/") else Path(word)
     except SembridgeError:
         return False
-    return any(folder.glob("corpus.*")) and not any((folder / name).is_file() for name in _ENCODER_FILES)
-
-
-_ENCODER_FILES = ("modules.json", "config.json")
+    return is_data_folder(folder)
 
 
 def _table_names(encoders: Sequence[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """Measures by the names of ir-measures: which there are, and how deep they look."""
 
+import difflib
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MEASURES = ("nDCG@10", "R@100", "RR@10")
 DEFAULT_TOP_K = 1000
+_WHOLE_RANKING = ("AP", "Bpref", "RBP", "infAP")  # are mostly taken of all that was found
 
 
 def depth(measures: Sequence[str]) -> int:
@@ -37,6 +40,24 @@ def parse_measures(measures: Sequence[str], top_k: int | None) -> "list[Measure]
     return list(dict.fromkeys(_parse_measure(measure, top_k) for measure in measures))
 
 
+def _did_you_mean(name: str) -> str:
+    """The measure that a name in another notation means: ndcg10, map_100, recall@5."""
+    import ir_measures
+
+    def letters(text: str) -> str:
+        return re.sub(r"_cut|[\d\W_]+", "", text.lower())
+
+    known = {letters(other): measure for other, measure in ir_measures.measures.registry.items()}
+    near = difflib.get_close_matches(letters(name), list(known), n=1, cutoff=0.75)
+    if not near:
+        return ""
+    measure = known[near[0]]
+    stated = re.search(r"\d+", name)
+    cutoff = stated[0] if stated else "" if str(measure) in _WHOLE_RANKING else "10"
+    takes_cutoff = "cutoff" in measure.SUPPORTED_PARAMS and cutoff
+    return f" Did you mean {measure}{f'@{cutoff}' if takes_cutoff else ''}?"
+
+
 def _parse_measure(name: str, top_k: int | None) -> "Measure":
     import ir_measures
 
@@ -46,6 +67,7 @@ def _parse_measure(name: str, top_k: int | None) -> "Measure":
     except (ValueError, NameError, TypeError, KeyError, AssertionError) as error:
         raise SembridgeError(
             f"Unknown measure {name!r} ({error}): expected ir-measures notation, such as nDCG@10, R@100, RR@10 or AP."
+            f"{_did_you_mean(name)}"
         ) from error
     if not supported:
         raise SembridgeError(f"Measure {name!r} needs a tool that is not installed: choose another, such as nDCG@10.")

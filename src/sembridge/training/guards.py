@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from scipy.sparse import csr_array
-from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
+from sembridge.files.progress import Progress
 from sembridge.retrieval.health import mean_pairwise_cosine
 
 if TYPE_CHECKING:
@@ -188,17 +188,17 @@ class ProgressBar(TrainerCallback):
 
     def __init__(self, dev_measure: str) -> None:
         self.dev_key = f"eval_{dev_measure}"
-        self.bar: tqdm | None = None
+        self.bar: Progress | None = None
         self.figures: dict[str, float] = {}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="Training", unit="step")
+        self.bar = Progress("training", total=state.max_steps, done=state.global_step, unit="steps")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if self.bar is not None:
-            self.bar.update(state.global_step - self.bar.n)
+            self.bar.reach(state.global_step)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         logs = kwargs.get("logs")
@@ -212,8 +212,8 @@ class ProgressBar(TrainerCallback):
             "eval_document_active_dims": "document dims",
         }
         self.figures |= {names[key]: float(value) for key, value in logs.items() if key in names}
-        self.bar.set_postfix({name: f"{self.figures[name]:.3g}" for name in self.SHOWN if name in self.figures})
+        self.bar.note = ", ".join(f"{name} {self.figures[name]:.3g}" for name in self.SHOWN if name in self.figures)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if self.bar is not None:
-            self.bar.close()
+            self.bar.__exit__(None, None, None)

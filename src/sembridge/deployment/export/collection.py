@@ -17,6 +17,7 @@ from sembridge.encoders.names import mini_folder
 from sembridge.encoders.vectors import EncodeWith, TextEncoder
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
+from sembridge.files.progress import Progress
 from sembridge.retrieval.beir import texts_file
 from sembridge.retrieval.corpus import stream_corpus
 
@@ -299,12 +300,7 @@ def _with_progress(blocks: Iterator[list[tuple[str, str]]], label: str | None) -
     if label is None:
         yield from blocks
         return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=None)
+    with Progress(label, unit="documents") as progress:
         for block in blocks:
             yield block
-            bar.advance(task, len(block))
+            progress.advance(len(block))

@@ -22,6 +22,7 @@ from sembridge.experiments.report.transfers import (
     read_alignment,
 )
 from sembridge.files.atomic import check_output_file, write_file
+from sembridge.files.progress import Progress
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.sources import load_retrieval_data
 
@@ -276,18 +277,16 @@ class _Steps:
     """A bar on stderr that a call with the next step's name advances."""
 
     def __init__(self, total: int, *, show: bool) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=total, disable=not show, unit="step", leave=False)
+        self._bar = Progress("report", total=total, unit="steps", shown=show)
         self._begun = False
 
     def __enter__(self) -> Step:
         return self._step
 
     def __exit__(self, *error: object) -> None:
-        self._bar.close()
+        self._bar.__exit__(*error)
 
     def _step(self, name: str) -> None:
-        self._bar.update(int(self._begun))
-        self._bar.set_description(name)
+        self._bar.name = f"report, {name}"
+        self._bar.advance(int(self._begun))
         self._begun = True

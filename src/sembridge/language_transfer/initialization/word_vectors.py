@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 
 from sembridge.errors import SembridgeError, reason_of, require
 from sembridge.files.lines import decoded_lines, open_file
+from sembridge.files.progress import watched
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -164,12 +165,10 @@ def word_membership(
     tokenizer: "PreTrainedTokenizerBase", words: Sequence[str], n_tokens: int, *, progress: bool
 ) -> csr_array:
     """(n_tokens, n_words): in how many of a word's two cuts a token occurs."""
-    from tqdm import tqdm
-
     token_ids: list[int] = []
     word_ids: list[int] = []
     starts = range(0, len(words), _WORDS_A_BATCH)
-    for start in tqdm(starts, desc="Cutting words", disable=not progress):
+    for start in watched(starts, "cutting words", total=len(starts), unit="batches", shown=progress):
         batch = list(words[start : start + _WORDS_A_BATCH])
         for cut in (batch, [f" {word}" for word in batch]):
             encoded = tokenizer(cut, add_special_tokens=False, verbose=False)["input_ids"]
@@ -250,8 +249,6 @@ class _Passes:
         self._done = 0
 
     def __iter__(self) -> Iterator[Sequence[str]]:
-        from tqdm import tqdm
-
         self._done += 1
         name = f"fastText, pass {self._done} of {self._n_passes}"
-        yield from tqdm(self._sentences(), desc=name, unit=" passages", disable=not self._shown)
+        yield from watched(self._sentences(), name, unit="passages", shown=self._shown)
