@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import PARTIAL, acquired_lock
+from sembridge.files.records import parse_record
 
 
 @dataclass(frozen=True)
@@ -118,15 +119,17 @@ def read_shards_manifest(folder: Path) -> ShardsManifest:
     Raises:
         SembridgeError: it is no folder of shards, or one of another format.
     """
+    path = folder / SHARDS_MANIFEST
     try:
-        values = json.loads((folder / SHARDS_MANIFEST).read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text)
     except (OSError, ValueError):
         raise SembridgeError(f"{folder} holds no shards: expected the --out of `sembridge encode`.") from None
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
         raise SembridgeError(
             f"{folder}/{SHARDS_MANIFEST} has another format than this version; encode the corpus again."
         )
-    return ShardsManifest(**values)
+    return parse_record(ShardsManifest, text, place=str(path), advice="encode the corpus again")
 
 
 def read_shards(folder: Path) -> Iterator[tuple[list[str], csr_array]]:
@@ -228,8 +231,14 @@ def _shares(folder: Path) -> list[Share]:
 
 def _read_journal(path: Path) -> tuple[list[ShardRecord], bool]:
     """The records of a journal, and whether it has its last line; of a line cut short by a kill nothing is read."""
-    lines = [json.loads(line) for line in _whole_lines(path).splitlines()]
-    return [ShardRecord(**line) for line in lines if "file" in line], any("n_shards" in line for line in lines)
+    records, is_closed = [], False
+    for number, line in enumerate(_whole_lines(path).splitlines(), start=1):
+        if line.startswith(b'{"n_shards"'):
+            is_closed = True
+        else:
+            place, text = f"{path}, line {number}", line.decode("utf-8", "replace")
+            records.append(parse_record(ShardRecord, text, place=place, advice="encode the corpus again"))
+    return records, is_closed
 
 
 def _whole_lines(path: Path) -> bytes:

@@ -12,6 +12,7 @@ from sembridge.encoders.names import lasting_name
 from sembridge.encoders.vectors import encode_queries
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import write_file
+from sembridge.files.records import parse_record
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -96,15 +97,9 @@ def read_index_manifest(folder: Path) -> IndexManifest:
     if not path.is_file():
         raise SembridgeError(f"{folder} holds no {INDEX_MANIFEST}; expected a folder written by `sembridge index`.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("format") != FORMAT:
+        text = path.read_text(encoding="utf-8")
+        if json.loads(text)["format"] != FORMAT:
             raise ValueError("made by another version of sembridge")
-        unfinished = content.pop("unfinished")
-        return IndexManifest(
-            encoder=EncoderFacts(**content.pop("encoder")),
-            recipe=IndexRecipe.build(content.pop("recipe"), origin=str(path)),
-            unfinished=None if unfinished is None else Unfinished(**unfinished),
-            **content,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise SembridgeError(f"{path} cannot be read ({error}); build the index again.") from None
+    return parse_record(IndexManifest, text, place=str(path), advice="build the index again")
