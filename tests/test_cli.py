@@ -28,8 +28,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from sembridge.cli import app
 
 VERBS = (
-    "tokenizer", "inspect", "transfer", "explain", "train", "evaluate", "reproduce", "encode", "index", "search", "export", "report",
-    "demo", "bridge-vectors", "doctor",
+    "tokenizer", "inspect", "transfer", "explain", "train", "evaluate", "reproduce", "encode", "index", "search",
+    "export", "report", "demo", "bridge-vectors", "doctor",
 )  # fmt: skip
 ADDED_FILES = {"alignment.safetensors", "report.json", "recipe.yaml", "README.md"}
 
