@@ -157,3 +157,20 @@ def test_documents_go_into_an_english_index_from_the_shell(models: Path, english
     assert {hit["id"] for hit in json.loads(done.out)[0]["hits"]} <= {"ko:d0", "ko:d1"}
     done = sembridge("index", models / "ko", corpus, "--into", english_index, "--out", tmp_path / "other")
     assert (done.code, "give one of them" in done.err) == (2, True)
+
+
+def test_shards_of_a_pivot_go_into_an_english_index(models: Path, english_index: Path, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "korean.jsonl", ["학교 선생님", "집 강"])
+    done = sembridge(
+        "encode", models / "ko", corpus, "--out", tmp_path / "shards", "--into", models / "source", "--json"
+    )
+    assert done.code == 0, done.err
+    done = sembridge("index", models / "ko", tmp_path / "shards", "--into", english_index, "--texts", corpus, "--json")
+    assert json.loads(done.out)["n_added"] == 2, done.err
+    done = sembridge(
+        "search", english_index, "학교", "--query-encoder", models / "ko", "--filter", "language=ko", "--json"
+    )
+    by_shards = {hit["id"]: hit["score"] for hit in json.loads(done.out)[0]["hits"]}
+    pivot = Pivot.load(models / "ko", load_encoder(models / "source"))
+    expected = (pivot.encode_query(["학교"]) @ pivot.encode_document(["학교 선생님", "집 강"]).T).toarray()[0]
+    assert by_shards == {f"ko:d{n}": pytest.approx(score, rel=1e-5) for n, score in enumerate(expected) if score > 0}

@@ -36,11 +36,20 @@ class Workers:
 
 `sembridge encode splade-ko corpus.parquet --out shards-by-four --shard 2/4`
 
+`sembridge encode splade-ko corpus.jsonl --out english-shards --into mini/splade-en`
+
 `sembridge encode splade-ko corpus.jsonl --out shards-by-ray --ray --workers 8`""")
 def encode(
     encoder: Encoder,
     corpus: Annotated[str, typer.Argument(help="BEIR folder, .jsonl, .jsonl.gz, .parquet or mini/NAME.")],
     *,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="The English encoder that ENCODER was transferred from: shards for an index of its documents.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Shards; an interrupted run goes on where it stopped.")],
     settings: Settings[EncodeRecipe],
     workers: Workers,
@@ -53,11 +62,11 @@ def encode(
     from sembridge.retrieval.corpus import corpus_file, count_documents
 
     share = Share.parse(workers.shard)
-    loading.check(encoder)
+    loading.check(*filter(None, (encoder, into)))
     corpus_file(corpus)
     from sembridge.deployment.encoding import encode_shards
 
-    loaded = loading.encoder(encoder)
+    loaded = loading.encoder(encoder) if into is None else loading.pivot(encoder, into)
     total = count_documents(corpus)
     total = None if total is None else total // share.of
     with Progress("encode", total=total, unit="documents", shown=not as_json) as progress:

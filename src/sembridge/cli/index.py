@@ -13,7 +13,6 @@ from sembridge.files.progress import Progress
 
 if TYPE_CHECKING:
     from sembridge.deployment.search.indexing import IndexReport
-    from sembridge.language_transfer.pivot import Pivot
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def index(
     from sembridge.retrieval.corpus import count_documents
 
     recipe = settings.recipe if change.overwrite else resolve_recipe(out, settings.said)
-    loaded = loading.encoder(encoder) if change.into is None else _pivot(encoder, change.into, loading)
+    loaded = loading.encoder(encoder) if change.into is None else loading.pivot(encoder, _index_encoder(change.into))
     add = change.add or change.into is not None
     with Progress("index", total=count_documents(corpus), unit="documents", shown=not as_json) as progress:
         report = index_corpus(
@@ -115,12 +114,10 @@ def index(
         _print_report(report)
 
 
-def _pivot(folder: str, index: Path, loading: Loading) -> "Pivot":
-    """The language of an encoder through the index's own encoder."""
+def _index_encoder(index: Path) -> str:
     from sembridge.deployment.search.manifest import read_index_manifest
-    from sembridge.language_transfer.pivot import Pivot
 
-    return Pivot.load(folder, loading.encoder(read_index_manifest(index).encoder.name))
+    return read_index_manifest(index).encoder.name
 
 
 def _delete(folder: Path, ids: list[str], url: str | None, *, as_json: bool) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from sembridge.language_transfer.bridge import Bridge
+    from sembridge.language_transfer.pivot import Pivot
 
 R = TypeVar("R", bound=Recipe)
 
@@ -85,6 +86,12 @@ class Loading:
 
         quiet_loading()
         return load_encoder(name, **dataclasses.asdict(self))
+
+    def pivot(self, folder: str | Path, source: str) -> "Pivot":
+        """The language of a transferred encoder through the encoder `source`."""
+        from sembridge.language_transfer.pivot import Pivot
+
+        return Pivot.load(folder, self.encoder(source))
 
     def bridge(self, name: str) -> "Bridge":
         from sembridge.encoders.loading import load_bridge

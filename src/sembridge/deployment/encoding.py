@@ -36,9 +36,8 @@ from sembridge.deployment.shards import (
     read_shards_manifest,
     write_parquet,
 )
-from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.names import lasting_name
-from sembridge.encoders.vectors import TextEncoder
+from sembridge.encoders.readers import EncodeTexts, Reader, reader_of
 from sembridge.errors import SembridgeError, require
 from sembridge.files.atomic import replacing, write_failure, write_file
 from sembridge.files.digests import file_digest
@@ -65,7 +64,7 @@ class EncodingReport:
 
 
 def encode_shards(
-    encoder: "SparseEncoder",
+    encoder: "SparseEncoder | Reader",
     corpus: str | Path,
     folder: Path,
     *,
@@ -78,7 +77,7 @@ def encode_shards(
     """Shards of the corpus in `folder`, those of `share` or all; what an earlier run finished is kept.
 
     Args:
-        encoder: a loaded sparse encoder.
+        encoder: a loaded sparse encoder, or a pivot, whose shards are over its source's vocabulary.
         corpus: as of `stream_corpus`; read as a stream, one shard in memory at a time.
         folder: a new folder, or one of the same encoder, corpus and settings.
         name: what the manifest calls the encoder.
@@ -94,15 +93,16 @@ def encode_shards(
             another process writes, or a full disk; finished shards stay.
     """
     recipe, share, start = recipe or EncodeRecipe(), share or Share(), time.perf_counter()
-    manifest = _manifest(encoder, name, corpus_file(corpus), recipe)
+    reader = reader_of(encoder)
+    manifest = _manifest(reader, name, corpus_file(corpus), recipe)
     documents = _opened(stream_corpus(corpus))
     _begin(folder, manifest)
     with Journal.open(folder, share) as journal:
         if journal.is_complete(folder):
             return _report(folder, share, journal, 0, start)
-        records = _in_process(encoder, recipe, manifest, folder)
+        records = _in_process(reader, recipe, manifest, folder)
         if ray_workers is not None:
-            records = _on_ray(encoder, recipe, manifest, folder, ray_workers)
+            records = _on_ray(reader, recipe, manifest, folder, ray_workers)
         n_encoded = _encode_missing(documents, recipe.shard_size, journal, records, on_progress)
         return _report(folder, share, journal, n_encoded, start)
 
@@ -112,8 +112,8 @@ def _opened(documents: Iterator[Document]) -> Iterator[Document]:
     return itertools.chain([next(documents)], documents)
 
 
-def _manifest(encoder: "SparseEncoder", name: str, file: Path, recipe: EncodeRecipe) -> ShardsManifest:
-    fingerprint = sparse_encoder_fingerprint(encoder)
+def _manifest(reader: Reader, name: str, file: Path, recipe: EncodeRecipe) -> ShardsManifest:
+    fingerprint = reader.fingerprint
     if fingerprint is None:
         raise SembridgeError(
             f"The weights of encoder {name} are not torch's, so a continued run could not tell it from another; load "
@@ -122,7 +122,7 @@ def _manifest(encoder: "SparseEncoder", name: str, file: Path, recipe: EncodeRec
     return ShardsManifest(
         encoder=lasting_name(name),
         fingerprint=fingerprint,
-        n_dims=_text_encoder(encoder, recipe)(["a"]).shape[1],  # a loaded SpladePooling does not know it before
+        n_dims=reader.n_dims,
         corpus=file.name,
         corpus_bytes=file.stat().st_size,
         corpus_sha256=file_digest(file),
@@ -203,25 +203,21 @@ def _jobs(documents: Iterable[Document], shard_size: int) -> Iterator[Job]:
         yield Job(shard, [document.id for document in block], [document.content for document in block])
 
 
-def _in_process(encoder: "SparseEncoder", recipe: EncodeRecipe, manifest: ShardsManifest, folder: Path) -> Records:
+def _in_process(reader: Reader, recipe: EncodeRecipe, manifest: ShardsManifest, folder: Path) -> Records:
     def records(jobs: Iterable[Job]) -> Iterator[ShardRecord]:
-        encode = _text_encoder(encoder, recipe)
+        encode = _text_encoder(reader, recipe)
         return (_encode_shard(encode, job, manifest, folder) for job in jobs)
 
     return records
 
 
-def _text_encoder(encoder: "SparseEncoder", recipe: EncodeRecipe) -> TextEncoder:
-    return TextEncoder(
-        encoder,
-        "document",
-        recipe.encode_with,
-        batch_size=recipe.batch_size,
-        max_active_dims=recipe.max_active_dims,
+def _text_encoder(reader: Reader, recipe: EncodeRecipe) -> EncodeTexts:
+    return reader.text_encoder(
+        "document", recipe.encode_with, batch_size=recipe.batch_size, max_active_dims=recipe.max_active_dims
     )
 
 
-def _encode_shard(encode: TextEncoder, job: Job, manifest: ShardsManifest, folder: Path) -> ShardRecord:
+def _encode_shard(encode: EncodeTexts, job: Job, manifest: ShardsManifest, folder: Path) -> ShardRecord:
     """The record of a shard that is in its place; what one process and every Ray worker do."""
     vectors = encode(job.texts)
     file = f"shard-{job.shard:06d}.parquet"
@@ -233,9 +229,7 @@ def _encode_shard(encode: TextEncoder, job: Job, manifest: ShardsManifest, folde
     return ShardRecord(job.shard, file, len(job.ids), int(vectors.nnz), n_bytes, sha256, job.digest)
 
 
-def _on_ray(
-    encoder: "SparseEncoder", recipe: EncodeRecipe, manifest: ShardsManifest, folder: Path, n_workers: int
-) -> Records:
+def _on_ray(reader: Reader, recipe: EncodeRecipe, manifest: ShardsManifest, folder: Path, n_workers: int) -> Records:
     """Shards by Ray workers; at most two of each are under way, so documents do not pile up."""
     if n_workers < 1:
         raise SembridgeError(f"{n_workers} Ray workers: expected 1 or more.")
@@ -248,9 +242,9 @@ def _on_ray(
         if not ray.is_initialized():
             # One processor is left to this process, which reads the corpus; a cluster has its own numbers.
             ray.init(**({} if "RAY_ADDRESS" in os.environ else {"num_cpus": n_workers + 1}), include_dashboard=False)
-        on_gpu = encoder.device.type == "cuda"
+        on_gpu = reader.encoder.device.type == "cuda"
         worker_class = ray.remote(num_cpus=1, num_gpus=int(on_gpu))(_RayWorker)
-        stored = ray.put(encoder)
+        stored = ray.put(reader)
         place, n_threads = folder.absolute(), torch.get_num_threads()
         workers = [worker_class.remote(stored, recipe, manifest, place, n_threads) for _ in range(n_workers)]
         running: dict[Any, Any] = {}
@@ -271,15 +265,15 @@ def _on_ray(
 
 
 class _RayWorker:
-    """An encoder in a process of Ray's."""
+    """A reader in a process of Ray's."""
 
     def __init__(
-        self, encoder: "SparseEncoder", recipe: EncodeRecipe, manifest: ShardsManifest, folder: Path, n_threads: int
+        self, reader: Reader, recipe: EncodeRecipe, manifest: ShardsManifest, folder: Path, n_threads: int
     ) -> None:
         import torch
 
         torch.set_num_threads(n_threads)
-        self._encode = _text_encoder(encoder, recipe)
+        self._encode = _text_encoder(reader, recipe)
         self._manifest, self._folder = manifest, folder
 
     def encode(self, job: Job) -> ShardRecord:

@@ -23,8 +23,10 @@ from torch import Tensor
 from sembridge.encoders.anatomy import Anatomy, check_source_encoder
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.loading import load_encoder, load_tokenizer
+from sembridge.encoders.settings import BATCH_SIZE, EncodeWith
+from sembridge.encoders.stated import Task
 from sembridge.encoders.transplant import narrowed, transplant_inputs
-from sembridge.encoders.vectors import encode_corpus, encode_queries
+from sembridge.encoders.vectors import TextEncoder
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.files.records import read_record
@@ -236,7 +238,8 @@ class Pivot:
         return self.facts.language
 
     @property
-    def source_fingerprint(self) -> str | None:
+    def fingerprint(self) -> str | None:
+        """Of the source encoder."""
         return self.facts.source_fingerprint
 
     @property
@@ -245,11 +248,22 @@ class Pivot:
 
     def encode_query(self, texts: "Sequence[str]", **options: Any) -> csr_array:
         """(n_texts, n_dims) float32 over the source vocabulary; options as of `encode_queries`."""
-        return encode_queries(self._reader, texts, **options)
+        return self.text_encoder("query", **options)(texts)
 
     def encode_document(self, texts: "Sequence[str]", **options: Any) -> csr_array:
         """(n_texts, n_dims) float32 over the source vocabulary; options as of `encode_corpus`."""
-        return encode_corpus(self._reader, texts, **options)
+        return self.text_encoder("document", **options)(texts)
+
+    def text_encoder(
+        self,
+        task: Task,
+        encode_with: EncodeWith = "stock",
+        *,
+        batch_size: int = BATCH_SIZE,
+        max_active_dims: int | None = None,
+    ) -> TextEncoder:
+        """One side of the pivot, prepared for many calls; it gives (n_texts, n_dims) float32 rows."""
+        return TextEncoder(self._reader, task, encode_with, batch_size=batch_size, max_active_dims=max_active_dims)
 
     @torch.no_grad()
     def origins(self, text: str) -> dict[int, str]:

@@ -15,10 +15,8 @@ from sembridge.deployment.search.engines import open_engine
 from sembridge.deployment.search.indexing import acquired, other_encoder, resolve_recipe
 from sembridge.deployment.search.manifest import IndexManifest, read_index_manifest
 from sembridge.deployment.search.protocol import Engine, Hit, rows
-from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
-from sembridge.encoders.vectors import encode_queries
+from sembridge.encoders.readers import Reader, reader_of
 from sembridge.errors import SembridgeError
-from sembridge.language_transfer.pivot import Pivot
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -81,7 +79,7 @@ class SearchIndex:
 
     def search(
         self,
-        encoder: "SparseEncoder | Pivot",
+        encoder: "SparseEncoder | Reader",
         queries: Sequence[str],
         *,
         top_k: int = 10,
@@ -98,20 +96,19 @@ class SearchIndex:
         Raises:
             SembridgeError: the encoder is not the one that the index was made with, or a filter is malformed.
         """
-        self.check_encoder(encoder)
+        reader = reader_of(encoder)
+        self.check_encoder(reader)
         tags = [_checked_filter(text) for text in filters]
-        is_pivot = isinstance(encoder, Pivot)
-        vectors = rows(encoder.encode_query(queries) if is_pivot else encode_queries(encoder, queries))
+        vectors = rows(reader.text_encoder("query")(queries))
         return [
             self._engine.search(vector, top_k=top_k, tags=tags, with_terms=with_terms) if len(vector.indices) else []
             for vector in vectors
         ]
 
-    def check_encoder(self, encoder: "SparseEncoder | Pivot") -> None:
+    def check_encoder(self, encoder: "SparseEncoder | Reader") -> None:
         """Refuses queries by an encoder whose space is another one."""
         known = self.manifest.encoder
-        is_pivot = isinstance(encoder, Pivot)
-        fingerprint = encoder.source_fingerprint if is_pivot else sparse_encoder_fingerprint(encoder)
+        fingerprint = reader_of(encoder).fingerprint
         if fingerprint != known.fingerprint:
             raise SembridgeError(other_encoder(self.folder, known, f"this one has {str(fingerprint)[:12]}"))
 

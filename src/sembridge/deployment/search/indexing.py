@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -28,10 +27,9 @@ from sembridge.deployment.search.protocol import Engine, EngineUnavailableError
 from sembridge.deployment.search.pruning import prune
 from sembridge.deployment.shards import SHARDS_MANIFEST, read_shards, read_shards_manifest
 from sembridge.encoders.names import lasting_name
-from sembridge.encoders.vectors import encode_corpus
+from sembridge.encoders.readers import Reader, reader_of
 from sembridge.errors import SembridgeError, reason_of
 from sembridge.files.atomic import acquired_lock, check_output_folder
-from sembridge.language_transfer.pivot import Pivot
 from sembridge.retrieval.corpus import Document, corpus_file, stream_corpus
 
 if TYPE_CHECKING:
@@ -84,7 +82,7 @@ def resolve_recipe(folder: Path, flags: dict[str, Any]) -> IndexRecipe:
 
 
 def index_corpus(
-    encoder: "SparseEncoder | Pivot",
+    encoder: "SparseEncoder | Reader",
     corpus: str | Path,
     folder: Path,
     *,
@@ -112,7 +110,8 @@ def index_corpus(
         SembridgeError: the folder holds another index, another process has it open, the corpus is malformed or has
             changed since an interrupted run, a shard is another encoder's, or a server refuses or has gone.
     """
-    facts = _facts(encoder, name)
+    reader = reader_of(encoder)
+    facts = EncoderFacts.of(reader, name)
     recipe = recipe or resolve_recipe(folder, {})
     _check_source(str(corpus), None if texts is None else str(texts), facts)
     started = time.monotonic()
@@ -124,7 +123,7 @@ def index_corpus(
     with _locked(folder):
         manifest = _prepared(folder, facts, recipe, lasting_name(corpus), add=add)
         run = _Run(
-            encoder, engine, folder, manifest, lasting_name(corpus), None if texts is None else str(texts), on_progress
+            reader, engine, folder, manifest, lasting_name(corpus), None if texts is None else str(texts), on_progress
         )
         try:
             n_continued = run.start()
@@ -150,7 +149,7 @@ def index_corpus(
 class _Run:
     """One pass over a corpus, from its last safe point to its end."""
 
-    encoder: "SparseEncoder | Pivot"
+    reader: Reader
     engine: Engine
     folder: Path
     manifest: IndexManifest
@@ -184,9 +183,7 @@ class _Run:
     def add_all(self) -> "tuple[int, int]":
         """Number of documents added, and of their postings."""
         hasher = blake2b(digest_size=16)
-        items = _items(self.source, self.texts)
-        if isinstance(self.encoder, Pivot):
-            items = (item.tagged(self.encoder.language) for item in items)
+        items = (item.tagged(self.reader.language) for item in _items(self.source, self.texts))
         done = self._skip(items, hasher)
         start, n_postings = done, 0
         while batch := list(islice(items, self.manifest.recipe.bulk_size)):
@@ -226,14 +223,10 @@ class _Run:
     def _vectors(self, batch: "Sequence[_Item]") -> csr_array:
         recipe = self.manifest.recipe
         if batch[0].vector is None:
-            is_pivot = isinstance(self.encoder, Pivot)
-            encode = self.encoder.encode_document if is_pivot else partial(encode_corpus, self.encoder)
-            vectors = encode(
-                [item.document.content for item in batch],
-                batch_size=recipe.batch_size,
-                max_active_dims=recipe.max_active_dims,
-                encode_with=recipe.encode_with,
+            encode = self.reader.text_encoder(
+                "document", recipe.encode_with, batch_size=recipe.batch_size, max_active_dims=recipe.max_active_dims
             )
+            vectors = encode([item.document.content for item in batch])
         else:
             vectors = vstack([item.vector for item in batch], format="csr")
         return prune(vectors, max_active_dims=recipe.max_active_dims, min_weight=recipe.min_weight)
@@ -292,12 +285,6 @@ def _shard_items(source: Path, texts: str | None) -> "Iterator[_Item]":
                     "encoded from."
                 )
             yield _Item(document, vectors[[row]])
-
-
-def _facts(encoder: "SparseEncoder | Pivot", name: str) -> EncoderFacts:
-    if isinstance(encoder, Pivot):
-        return EncoderFacts(name, str(encoder.source_fingerprint), encoder.n_dims)
-    return EncoderFacts.of(encoder, name)
 
 
 def _check_source(source: str, texts: str | None, facts: EncoderFacts) -> None:

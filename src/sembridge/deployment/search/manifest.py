@@ -3,19 +3,14 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sembridge.deployment.recipe import IndexRecipe
-from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.names import lasting_name
-from sembridge.encoders.vectors import encode_queries
+from sembridge.encoders.readers import Reader
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import write_file
 from sembridge.files.records import parse_record
-
-if TYPE_CHECKING:
-    from sentence_transformers import SparseEncoder
 
 
 def without_password(url: str | None) -> str | None:
@@ -40,15 +35,12 @@ class EncoderFacts:
     n_dims: int
 
     @classmethod
-    def of(cls, encoder: "SparseEncoder", name: str) -> "EncoderFacts":
-        fingerprint = sparse_encoder_fingerprint(encoder)
-        if fingerprint is None:
+    def of(cls, reader: Reader, name: str) -> "EncoderFacts":
+        if reader.fingerprint is None:
             raise SembridgeError(
-                f"Encoder {name} runs on {encoder.backend}: an index knows its encoder by its torch weights."
+                f"Encoder {name} runs on {reader.encoder.backend}: an index knows its encoder by its torch weights."
             )
-        # What it gives, not what it says: some modules learn their width from their first text.
-        n_dims = encode_queries(encoder, ["a"]).shape[1]
-        return cls(lasting_name(name), fingerprint, n_dims)
+        return cls(lasting_name(name), reader.fingerprint, reader.n_dims)
 
 
 @dataclass(frozen=True)
