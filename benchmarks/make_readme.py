@@ -14,12 +14,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 
 import yaml
 
 from sembridge.experiments.charts import Box, Drawing, Plot, round_up
 from sembridge.experiments.results import (
-    FINE_TUNED,
     MEASURE,
     ZERO_SHOT,
     ResultRow,
@@ -39,6 +39,12 @@ SYSTEMS = {  # rows of the README's table
     "sembridge-paper": "SemBridge, the published rule",
     "sembridge-default": "**SemBridge**",
     "hybrid-sembridge-default": "**SemBridge fused with BM25**",
+    "bm25-tokens": "BM25",
+}
+PUBLISHED = {  # the same of results/published
+    "multivariate": "multivariate Gaussian rows",
+    "paper": "SemBridge, the published rule",
+    "default-r0": "**SemBridge**",
     "bm25-tokens": "BM25",
 }
 README_SOURCE = "mini/splade-en"
@@ -112,19 +118,28 @@ def _measure(row: ResultRow) -> float:
 
 
 def readme(_: Path) -> str:
-    """A row a system, a column a language: the mean over its sets, before training and, where it was trained, after."""
-    zero_shot = [row for row in grid("grid").table_rows(ZERO_SHOT) if row.source_encoder in (README_SOURCE, None)]
-    trained = [row for row in grid("grid-trained").table_rows(FINE_TUNED) if row.stage == FINE_TUNED]
-    groups = sets_by_language(zero_shot)
+    """Bundled models: a row a system, a column a language, the mean over its sets before any training."""
+    rows = [row for row in grid("grid-small").table_rows(ZERO_SHOT) if row.source_encoder in (README_SOURCE, None)]
+    groups = sets_by_language(rows)
     columns = {**{language: [sets] for language, sets in groups.items()}, "mean": list(groups.values())}
     body = []
     for method, name in SYSTEMS.items():
-        cells = []
-        for sets in columns.values():
-            stages = [mean_of([r for r in rows if r.method == method], sets, _measure) for rows in (zero_shot, trained)]
-            cells.append(" → ".join(short(found.value) for found in stages if found.value is not None))
-        body.append([name, *cells])
+        means = [mean_of([r for r in rows if r.method == method], sets, _measure).value for sets in columns.values()]
+        body.append([name, *(short(value) for value in means if value is not None)])
     return table(["", *columns], body)
+
+
+def published(_: Path, encoder: str) -> str:
+    """The same with published models, one of their encoders; "-" stands for none in their measurements."""
+    lines = (RESULTS / "published" / "measurements.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["encoder"] in (encoder, "-")]
+    languages = sorted({row["language"] for row in rows})
+    body = []
+    for method, name in PUBLISHED.items():
+        own = [row for row in rows if row["method"] == method]
+        means = [fmean(row["ndcg"] for row in own if row["language"] == language) for language in languages]
+        body.append([name, *map(short, [*means, fmean(means)])])
+    return table(["", *languages, "mean"], body)
 
 
 def grid_table(page: Path, name: str) -> str:
@@ -308,7 +323,8 @@ def _versions(name: str) -> str:
 
 
 MAKERS: dict[str, Callable[..., str]] = {
-    "value": value, "mean": mean, "readme": readme, "table": grid_table, "figures": figures, "more-tables": more_tables,
+    "value": value, "mean": mean, "readme": readme, "published": published, "table": grid_table, "figures": figures,
+    "more-tables": more_tables,
     "sampling": sampling, "ladder": ladder, "bundled-encoders": bundled_encoders, "bundled-bridge": bundled_bridge,
     "confidence": confidence, "encode-speed": encode_speed, "encode-quality": encode_quality,
     "training-step": training_step, "preset-cost": preset_cost, "bridging": bridging, "pruning": pruning, "part": part,
