@@ -24,6 +24,8 @@ from commands import sembridge
 from processes import exit_code, kill_this_process
 from specimens import json_lines
 
+from sembridge.files.atomic import PARTIAL, replacing
+
 N_KILLS = int(os.environ.get("SEMBRIDGE_KILLS", "2"))
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link"}
 CHANGING = ("seconds", "created", "versions")  # keys of JSON files that tell of a run, not of its result
@@ -186,3 +188,30 @@ def run_again(arguments: Arguments, moment: tuple[int, int]) -> None:
     if "continue with --resume" in done.err:
         done = sembridge(*arguments, "--resume")
     assert done.code == 0 or any(end in done.err for end in ITS_END), (moment, done.err)
+
+
+def test_an_index_that_was_killed_before_its_first_manifest_was_whole_is_built(specimens: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".lock").touch()
+    half = write_half_a_file(out / "index.json")
+    done = sembridge("index", specimens / "ko", specimens / "data", "--out", out, "--engine", "exact")
+    assert (done.code, half.exists()) == (0, False), done.err
+    half.touch()
+    (tmp_path / "out" / "thesis.txt").touch()
+    (tmp_path / "out" / "index.json").unlink()
+    refused = sembridge("index", specimens / "ko", specimens / "data", "--out", out, "--engine", "exact")
+    assert "is not empty" in refused.line
+
+
+def write_half_a_file(path: Path) -> Path:
+    """What a process that is no more has left of `path`."""
+    assert exit_code(_die_while_writing, path) == -signal.SIGKILL
+    (half,) = path.parent.glob(f"{PARTIAL}*")
+    return half
+
+
+def _die_while_writing(path: Path) -> None:
+    with replacing(path) as partial:
+        partial.write_text('{"format": ', encoding="utf-8")
+        kill_this_process()

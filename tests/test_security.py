@@ -108,17 +108,28 @@ def test_ids_are_no_paths(specimens: Path, tmp_path: Path) -> None:
     assert "../../escaped" in sembridge("search", tmp_path / "a" / "index", "학교").out
 
 
-def test_the_demo_answers_to_its_own_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_answers_to_its_own_name_and_pages_only() -> None:
     pytest.importorskip("gradio")
     from sembridge.cli.demo.server import serve
 
     with serve("ko", port=0) as server:
         assert server.url.startswith("http://127.0.0.1:")
         port = int(server.url.rstrip("/").rpartition(":")[2])
-        statuses = {}
-        for host in (f"127.0.0.1:{port}", f"localhost:{port}", "attacker.example", "127.0.0.1.attacker.example"):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-            connection.request("GET", "/config", headers={"Host": host})
-            statuses[host] = connection.getresponse().status
+        own, by_name = f"127.0.0.1:{port}", f"localhost:{port}"
+
+        def status(host: str, origin: str | None = None, method: str = "GET") -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            headers = {"Host": host} | ({} if origin is None else {"Origin": origin})
+            connection.request(method, "/config" if method == "GET" else "/gradio_api/queue/join", headers=headers)
+            found = connection.getresponse().status
             connection.close()
-    assert list(statuses.values()) == [200, 200, 400, 400]
+            return found
+
+        assert [status(host) for host in (own, by_name, "attacker.example", f"{own}.attacker.example")] == [
+            200, 200, 400, 400,
+        ]  # fmt: skip
+        assert [status(host, f"http://{host}") for host in (own, by_name)] == [200, 200]
+        foreign = ("http://attacker.example", "null", f"http://{own}.attacker.example", "http://127.0.0.1:1", "file://")
+        for origin in foreign:
+            assert (status(own, origin), status(own, origin, "POST")) == (403, 403), origin
+        assert status(own, f"http://{own}", "POST") != 403

@@ -76,7 +76,7 @@ def spread_lines(path: Path, most: int) -> list[str]:
     """At most `most` lines of a text, evenly spread over it.
 
     Raises:
-        SembridgeError: the file is missing, damaged, or not UTF-8.
+        SembridgeError: the file is missing, damaged, not UTF-8, or has no line.
     """
     kept: list[str] = []
     step = 1
@@ -85,4 +85,6 @@ def spread_lines(path: Path, most: int) -> list[str]:
             kept.append(line)
         if len(kept) == 2 * most:  # every second of them, and of what follows: a file of any length, read once
             kept, step = kept[::2], 2 * step
+    if not kept:
+        raise SembridgeError(f"Text {path} is empty; expected one passage a line.")
     return kept[:: max(1, -(-len(kept) // most))]

@@ -11,6 +11,7 @@ from sembridge.errors import SembridgeError, require
 if TYPE_CHECKING:
     import gradio
     from starlette.middleware import Middleware
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from sembridge.cli.demo.systems import Workshop
 
@@ -71,17 +72,35 @@ def serve(language: str, *, port: int = DEFAULT_PORT, workshop: "Workshop | None
     _, url, _ = page.launch(
         server_name=HOST, server_port=port, share=False, inbrowser=False, prevent_thread_lock=True, quiet=True,
         show_error=True, footer_links=[], run_history=False, ssr_mode=False, pwa=False, mcp_server=False,
-        enable_monitoring=False, theme=_theme(), css=style(), i18n=None, app_kwargs={"middleware": [_own_host_only()]},
+        enable_monitoring=False, theme=_theme(), css=style(), i18n=None, app_kwargs={"middleware": _own_pages_only()},
     )  # fmt: skip
     return Server(page, url)
 
 
-def _own_host_only() -> "Middleware":
-    """Refuses requests that name another host: a web page whose name was pointed at 127.0.0.1 could ask otherwise."""
+def _own_pages_only() -> "list[Middleware]":
+    """Refuses requests that name another host (a web page whose name was pointed at 127.0.0.1 could ask otherwise), and
+    requests of another host's pages, which a browser sends here, too."""
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    return Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]), Middleware(_OwnOriginOnly)]
+
+
+class _OwnOriginOnly:
+    """ASGI middleware: what a browser sends for a page of another origin than the one that is asked gets 403."""
+
+    def __init__(self, app: "ASGIApp") -> None:
+        self._app = app
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        headers = dict(scope.get("headers") or ())
+        origin, host = (headers.get(name, b"").decode("latin-1") for name in (b"origin", b"host"))
+        if origin and origin.partition("://")[2] != host:
+            from starlette.responses import PlainTextResponse
+
+            await PlainTextResponse("Asked by a page of another origin", status_code=403)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 def _forbid_telemetry() -> None:

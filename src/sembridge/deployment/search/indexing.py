@@ -29,7 +29,7 @@ from sembridge.deployment.shards import SHARDS_MANIFEST, read_shards, read_shard
 from sembridge.encoders.names import lasting_name
 from sembridge.encoders.readers import Reader, reader_of
 from sembridge.errors import SembridgeError, reason_of
-from sembridge.files.atomic import acquired_lock, check_output_folder
+from sembridge.files.atomic import PARTIAL, acquired_lock, check_output_folder
 from sembridge.retrieval.corpus import Document, corpus_file, stream_corpus
 
 if TYPE_CHECKING:
@@ -309,7 +309,8 @@ def _check_place(folder: Path, *, add: bool) -> None:
         return
     if add:
         raise SembridgeError(f"{folder} holds no index to add to; leave --add away to build one.")
-    if not (folder.is_dir() and [path.name for path in folder.iterdir()] == [_LOCK]):  # of a run killed that early
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if not names or not all(name == _LOCK or name.startswith(PARTIAL) for name in names):  # not of a run killed early
         check_output_folder(folder, overwrite=False)
 
 
