@@ -29,6 +29,11 @@ def typed_words(text: str) -> list[str]:
     return _split(text)
 
 
+def spaced_words(text: str) -> list[str]:
+    """The written words that stand between spaces; what holds a letter of `UNSPACED` is half a sentence, not a word."""
+    return [word for word in written_words(text) if not UNSPACED.search(word)]
+
+
 def _split(text: str) -> list[str]:
     return text.translate(_word_characters()).split()
 

@@ -19,7 +19,7 @@ from tokenizers import AddedToken
 from sembridge.encoders.anatomy import read_anatomy
 from sembridge.encoders.scripts import has_english_letters
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
-from sembridge.encoders.words import UNSPACED, written_words
+from sembridge.encoders.words import spaced_words
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import Alignment
 from sembridge.language_transfer.bridge import Embed
@@ -56,8 +56,8 @@ def words_of(texts: Iterable[str], *, place: str, most: int = MOST_WORDS) -> lis
     counts = Counter(
         word.lower()
         for text in islice(texts, MOST_TEXTS)
-        for word in written_words(text)
-        if len(word) > 1 and not UNSPACED.search(word) and not has_english_letters(word)
+        for word in spaced_words(text)
+        if len(word) > 1 and not has_english_letters(word)
     )
     if not counts:
         raise SembridgeError(

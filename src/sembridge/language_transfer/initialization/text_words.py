@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csr_array
 
-from sembridge.encoders.words import UNSPACED, written_words
+from sembridge.encoders.words import spaced_words
 from sembridge.errors import SembridgeError
 from sembridge.files.lines import spread_lines
 from sembridge.language_transfer.bridge import Embed
@@ -74,7 +74,7 @@ def words_of_file(
         SembridgeError: the file is damaged, or has no words between spaces.
     """
     lines = spread_lines(path, N_LINES)
-    counts = Counter(word for line in lines for word in written_words(line) if not UNSPACED.search(word))
+    counts = Counter(word for line in lines for word in spaced_words(line))
     if not counts:
         raise SembridgeError(
             f"Target text {path} has no words between spaces, which through_words needs; leave it off "
