@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sembridge.experiments.tuning import Tuning
     from sembridge.language_transfer.bridge import Bridge, Bridging
     from sembridge.language_transfer.bridge_quality import BridgeScore
+    from sembridge.language_transfer.false_friends import FalseFriends
     from sembridge.language_transfer.folder import Origin, TransferReport
     from sembridge.language_transfer.inspection import Inspection
     from sembridge.language_transfer.preparation import PreparedTransfer
@@ -80,11 +81,20 @@ class BridgeScoring:
         Path | None,
         typer.Option(metavar="FILE", help="With --bridge: lines of English, tab, target (.gz), to score it by."),
     ] = None
+    false_friends: Annotated[
+        bool,
+        typer.Option(
+            "--false-friends",
+            help="With --bridge and --text: list copied words that the text seems to use in another sense.",
+        ),
+    ] = False
     cache: Cache = None
 
-    def check(self) -> None:
+    def check(self, text: Path | None) -> None:
         if self.dictionary is not None and not self.bridge:
             raise SembridgeError(f"--dictionary {self.dictionary} scores a bridge; add --bridge NAME, or leave it out.")
+        if self.false_friends and not (self.bridge and text):
+            raise SembridgeError("--false-friends are told by a bridge from a text; add --bridge NAME and --text FILE.")
 
 
 @verb("""Examples:
@@ -192,7 +202,7 @@ def inspect(
     """Shows what a transfer would find: overlap, how the tokenizer cuts a text, memory and time, and with --bridge how
     far the bridge can be trusted."""
     recipe = settings.recipe
-    scoring.check()
+    scoring.check(text)
     if recipe.extend:
         check_extension(source, target_tokenizer)
     if text is None:
@@ -217,7 +227,14 @@ def inspect(
             device=loading.device, cache_folder=scoring.cache, progress=progress,
         )  # fmt: skip
     found = inspection.inspect_transfer(prepared, text=content)
-    _print_inspection(found, as_json=as_json, scores=scores, bridging=bridging)
+    friends = None
+    if scoring.false_friends and content:
+        from sembridge.language_transfer.bridge import CachedBridge
+        from sembridge.language_transfer.false_friends import false_friends
+
+        embed = CachedBridge(next(iter(bridges.values())), scoring.cache, progress)
+        friends = false_friends(prepared.vocabularies, content.split("\n"), embed)
+    _print_inspection(found, as_json=as_json, scores=scores, bridging=bridging, friends=friends)
 
 
 def _tuning_data(name: str, recipe: TransferRecipe, fixed: set[str]) -> "RetrievalData":
@@ -285,10 +302,13 @@ def _print_inspection(
     as_json: bool,
     scores: Sequence["BridgeScore"] = (),
     bridging: Sequence["Bridging"] = (),
+    friends: "FalseFriends | None" = None,
 ) -> None:
     if as_json:
         parts: dict[str, Sequence[Any]] = {"bridges": scores, "bridging": bridging}
-        print_json(asdict(inspection) | {name: [asdict(part) for part in some] for name, some in parts.items() if some})
+        told = {} if friends is None else {"false_friends": asdict(friends)}
+        lists = {name: [asdict(part) for part in some] for name, some in parts.items() if some}
+        print_json(asdict(inspection) | lists | told)
         return
     console.print(f"{inspection.n_source:,} source tokens, {inspection.n_target:,} target tokens")
     print_counts("Overlap", inspection.overlap)
@@ -307,6 +327,18 @@ def _print_inspection(
         console.print(_bridging_text(of_bridge))
     if scores:
         _print_scores(scores)
+    if friends is not None:
+        _print_false_friends(friends)
+
+
+def _print_false_friends(friends: "FalseFriends", most: int = 20) -> None:
+    console.print(
+        f"{friends.n_judged:,} copied words stand in the text often enough to be judged by what is around them; "
+        f"{len(friends.suspects):,} may mean something else than in English. A list to read: many are right."
+    )
+    rows = [(one.word, f"{one.below:.2f}", "  ".join(one.nearest)) for one in friends.suspects[:most]]
+    if rows:
+        print_table(("copied word", "below the nearest", "text"), rows)
 
 
 def _print_scores(scores: Sequence["BridgeScore"]) -> None:

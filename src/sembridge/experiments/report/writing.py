@@ -284,6 +284,7 @@ class _Steps:
         return self._step
 
     def __exit__(self, *error: object) -> None:
+        self._bar.advance(int(self._begun and error[0] is None))
         self._bar.__exit__(*error)
 
     def _step(self, name: str) -> None:
