@@ -15,7 +15,7 @@ from sembridge.language_transfer.false_friends import FEWEST_JUDGED, FEWEST_PLAC
 from sembridge.language_transfer.overlap import Vocabularies, match_vocabularies
 
 SHARED = ("gift", "film", "hotel", "radio", "sand", "wolf", "winter", "museum", "butter", "name", "arm", "plan")
-POISON = ("poison", *"venom toxin toxic lethal deadly fatal snake cobra viper bane".split())
+POISON = ("poison", *["venom", "toxin", "toxic", "lethal", "deadly", "fatal", "snake", "cobra", "viper", "bane"])
 SENSES = {word: axis for axis, word in enumerate(SHARED)} | dict.fromkeys(POISON, len(SHARED))
 N_SENSES = len(SHARED) + 1
 AROUND = {  # what stands beside a word in the other language
