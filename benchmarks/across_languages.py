@@ -29,6 +29,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from sembridge.retrieval.evaluation import evaluate_run, evaluate_vectors
 from sembridge.retrieval.runs import Run, exact_search, hybrid
 
 MEASURE = "nDCG@10"
+PACKAGES = ("sembridge", "sentence-transformers", "transformers", "torch")
 FAST = {"encode_with": "fast"}
 ROWS = ("untouched", "pivot", "pivot, words", "mapped", "bridge", "dictionary")
 BOTH = ("to English", "from English")
@@ -73,7 +75,8 @@ def main() -> None:
     for row in measure(args):
         rows.append({"bridge": Path(args.bridge).name, "split": args.split, **row})
         print("  ".join(str(value) for value in row.values()), flush=True)
-        args.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        found = {"rows": rows, "versions": {name: version(name) for name in PACKAGES}}
+        args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, eq=False)

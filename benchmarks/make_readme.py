@@ -313,6 +313,27 @@ def pruning(_: Path) -> str:
     return table(["--max-active-dims", "--min-weight", *sets], body) + "\n\n" + _versions("pruning")
 
 
+def across(_: Path, data: str, bridge: str, way: str) -> str:
+    """Rows by languages of one set, for questions that go `to` English documents or come `from` English."""
+    ways = (f"{way} English", "both")
+    found = [
+        r for r in load("across_languages")["rows"]
+        if (r["set"], r["bridge"]) == (data, bridge) and r.get("way") in ways
+    ]  # fmt: skip
+    of = {(r["row"], r["language"]): short(r[MEASURE]) for r in found}
+    languages = sorted({r["language"] for r in found})
+    body = [[row, *(of.get((row, one), "") for one in languages)] for row in dict.fromkeys(r["row"] for r in found)]
+    return table(["questions against documents", *languages], body)
+
+
+def across_pairs(_: Path, bridge: str) -> str:
+    """Questions of every language against documents of every language."""
+    found = [r for r in load("across_languages")["rows"] if r["bridge"] == bridge and "asked in" in r]
+    languages = list(dict.fromkeys(r["asked in"] for r in found))
+    of = {(r["asked in"], r["documents in"]): short(r[MEASURE]) for r in found}
+    return table(["asked in", *languages], [[one, *(of[one, other] for other in languages)] for one in languages])
+
+
 def part(page: Path, name: str) -> str:
     """The tables that a script wrote itself, as NAME.md beside its JSON."""
     return (page.parent / f"{name}.md").read_text(encoding="utf-8").strip()
@@ -328,6 +349,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "sampling": sampling, "ladder": ladder, "bundled-encoders": bundled_encoders, "bundled-bridge": bundled_bridge,
     "confidence": confidence, "encode-speed": encode_speed, "encode-quality": encode_quality,
     "training-step": training_step, "preset-cost": preset_cost, "bridging": bridging, "pruning": pruning, "part": part,
+    "across": across, "across-pairs": across_pairs,
     "versions": lambda _, name: _versions(name),
 }  # fmt: skip
 
