@@ -15,6 +15,13 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt install chromium, or set CHROMIUM")
 WIDTHS = (390, 1280)
 TIMEOUT = 180_000  # ms; a busy machine takes its time
+HOSTILE = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>"
+HOSTILE_TOKEN = "</script><script>window.pwned=1</script>"
+
+
+def was_harmless(page: Any) -> bool:
+    """Whether nothing of the hostile texts that the page shows became markup or ran."""
+    return page.evaluate("window.pwned === undefined && document.querySelector('img[src=x]') === null") is True
 
 
 @contextmanager

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import WIDTHS, needs_chromium, watched_page
+from browsing import HOSTILE, WIDTHS, needs_chromium, was_harmless, watched_page
 from test_demo_page import small_collection
 
-from sembridge.cli.demo.systems import Workshop
+from sembridge.cli.demo.systems import DemoCollection, Workshop
+from sembridge.retrieval.corpus import Document
 
 pytest.importorskip("gradio", reason='needs gradio: pip install "sembridge[demo]"')
 pytestmark = needs_chromium
@@ -22,8 +25,16 @@ PICTURES = os.environ.get("SEMBRIDGE_PICTURES")  # a folder: what the tests saw 
 def url() -> Iterator[str]:
     from sembridge.cli.demo.server import serve
 
-    with serve("ko", port=0, workshop=Workshop(small_collection)) as server:
+    with serve("ko", port=0, workshop=Workshop(with_hostile_document)) as server:
         yield server.url
+
+
+@cache
+def with_hostile_document(language: str) -> DemoCollection:
+    """The small collection and a document that nobody finds who does not ask for its number."""
+    whole = small_collection(language)
+    document = Document(HOSTILE, f"40961 {HOSTILE}", f"40961 40961 {HOSTILE}", {HOSTILE: HOSTILE})
+    return replace(whole, documents=(*whole.documents, document), glosses={**whole.glosses, HOSTILE: HOSTILE})
 
 
 @pytest.fixture(params=WIDTHS)
@@ -138,6 +149,15 @@ def test_markup_in_a_question_stays_text(page: Any) -> None:
     question(page).fill("<img src=x onerror=alert(1)> ${1+1}")
     search(page)
     assert page.locator("#sb-columns img").count() == 0
+
+
+def test_markup_in_documents_and_their_glosses_stays_text(page: Any) -> None:
+    question(page).fill(f"40961 {HOSTILE}")
+    search(page)
+    first = column(page, "BM25").locator(".sb-answers > li").first
+    assert HOSTILE in first.inner_text()
+    assert HOSTILE in first.locator(".sb-gloss").inner_text()
+    assert was_harmless(page)
 
 
 def test_the_switch_turns_the_page_dark_and_is_remembered(page: Any) -> None:

@@ -54,3 +54,9 @@ def test_every_extra_that_is_asked_for_can_be_installed() -> None:
 def test_no_other_place_says_what_to_install() -> None:
     install = re.compile(r"pip install \\?\"?sembridge\[")
     assert {path.name for path, text in SOURCES.items() if install.search(text)} == {"errors.py"}
+
+
+def test_a_message_is_one_line_and_sends_a_terminal_no_commands() -> None:
+    message = str(SembridgeError("id 'a\x1b[2Jb\x85c\u2028d\ne\x1cf' of 학교"))
+    assert message == r"id 'a\x1b[2Jb\x85c\u2028d\ne\x1cf' of 학교"
+    assert len(message.splitlines()) == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import synthetic_results
-from browsing import WIDTHS, needs_chromium, watched_page
+from browsing import HOSTILE, HOSTILE_TOKEN, WIDTHS, needs_chromium, was_harmless, watched_page
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge
 
@@ -24,11 +24,14 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report on a transfer and a grid."""
     root = tmp_path_factory.mktemp("report")
     source = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
-    origin = Origin("tiny-en", "tiny-ko", "tiny-bridge", "ko", "apache-2.0")
-    made = transfer(source, tiny_tokenizer("wordpiece", language="target"), TinyBridge(), origin=origin)
+    names = (f"{name} {HOSTILE}" for name in ("tiny-en", "tiny-ko", "tiny-bridge", "ko", "apache-2.0"))
+    target = tiny_tokenizer("wordpiece", language="target")
+    target.add_tokens([HOSTILE_TOKEN])
+    made = transfer(source, target, TinyBridge(), origin=Origin(*names))
     made.save(root / "ko")
     grid = synthetic_results.realistic(root / "grid")
-    return write_report([root / "ko", grid], root / "report.html", settings=ReportSettings(measure=False))
+    settings = ReportSettings(measure=False, title=f"Report {HOSTILE}", texts=[f"학교 {HOSTILE}"])
+    return write_report([root / "ko", grid], root / "report.html", settings=settings)
 
 
 @pytest.fixture(params=WIDTHS)
@@ -74,6 +77,17 @@ def test_a_token_that_is_not_there_is_said_not_to_be(page: Any) -> None:
     page.get_by_label("Token", exact=True).fill("<img src=x>")
     wait_for_count(page, "No token fits")
     assert page.locator("img").count() == 0
+
+
+def test_markup_in_names_and_texts_and_tokens_stays_text(page: Any) -> None:
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    assert page.title() == f"Report {HOSTILE}"
+    page.get_by_label("Token", exact=True).fill(HOSTILE_TOKEN)
+    wait_for_count(page, "1 of")
+    assert tokens(page) == [HOSTILE_TOKEN]
+    shown = page.locator("body").inner_text()
+    assert all(name in shown for name in (f"Report {HOSTILE}", f"tiny-en {HOSTILE}", f"학교 {HOSTILE}"))
+    assert was_harmless(page)
 
 
 def test_orders_sort_by_certainty_and_support(page: Any) -> None:

@@ -14,6 +14,8 @@ import pytest
 from commands import sembridge
 from house import PACKAGE
 from processes import exit_code
+from test_every_option import VERBS
+from test_kill_anywhere import grid_file
 from tiny import tiny_encoder, tiny_tokenizer
 
 from sembridge.encoders.names import mini_folder
@@ -38,16 +40,25 @@ def test_nothing_asks_the_network_about_local_models(
     """Also where nobody said that the machine is offline."""
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    out = tmp_path / "ko"
+    out, grid = tmp_path / "ko", grid_file(specimens, tmp_path / "place")
     commands = (
-        ("inspect", specimens / "source", specimens / "target"),
+        ("inspect", specimens / "source", specimens / "target", "--bridge", specimens / "bridge"),
         ("transfer", specimens / "source", specimens / "target", out, "--bridge", specimens / "bridge"),
         ("explain", out, "학교"),
         ("evaluate", out, "--data", specimens / "data", "--measure", "nDCG@10"),
         ("index", out, specimens / "data", "--out", tmp_path / "index", "--engine", "exact"),
         ("search", tmp_path / "index", "학교"),
+        ("encode", out, specimens / "data", "--out", tmp_path / "shards"),
         ("export", "lucene", out, specimens / "data", tmp_path / "lucene"),
+        ("train", out, specimens / "pairs.jsonl", tmp_path / "tuned", "--steps", "1", "--batch-size", "2"),
+        ("report", out, "--out", tmp_path / "report.html", "--data", specimens / "data"),
+        ("reproduce", grid, "--out", tmp_path / "grid"),
+        ("tokenizer", "mini/faq-ko", "--out", tmp_path / "cut", "--vocabulary-size", "1000"),
+        ("bridge-vectors", "export", specimens / "bridge", specimens / "target", tmp_path / "vectors.parquet"),
+        ("doctor",),
     )
+    verbs = {words[0] for words in VERBS} - {"demo"}  # it is watched in a browser
+    assert {command[0] for command in commands} == verbs
     assert exit_code(run_watched, tmp_path / "touched", *commands) == 0
     assert (tmp_path / "touched").read_text(encoding="utf-8") == ""
 

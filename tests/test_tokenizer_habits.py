@@ -198,3 +198,13 @@ def test_inspect_shows_the_habits(tmp_path: Path):
     out = sembridge("inspect", tmp_path / "source", tmp_path / "bare").out
     assert "; around a text nothing; word mark ## before what continues a word; padding [PAD]" in out
     assert "trained with [CLS] and [SEP]" in out
+
+
+@pytest.mark.parametrize("role", ["unk_token", "mask_token"])
+def test_an_empty_text_as_a_special_token_is_refused(tmp_path: Path, role: str) -> None:
+    """transformers would look for its id without an end."""
+    tiny.tiny_tokenizer("bpe").save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {role: ""}))
+    with pytest.raises(SembridgeError, match=f"has an empty text as its {role}; name a token"):
+        load_tokenizer(tmp_path)

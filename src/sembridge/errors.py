@@ -1,10 +1,20 @@
 """The errors a user meets. Each message is one line: what was given, what was expected, what to do."""
 
+import re
 from importlib import import_module
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class SembridgeError(Exception):
-    """A refusal; the command line prints its message and exits with 1."""
+    """A refusal; the command line prints its message and exits with 1.
+
+    Control characters and line separators, which come from files and names, are written as in a Python string: the
+    message is one line, and no file sends a terminal commands.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_CONTROL.sub(lambda found: ascii(found[0])[1:-1], message))
 
 
 class MissingExtraError(SembridgeError):

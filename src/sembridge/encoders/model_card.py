@@ -4,6 +4,7 @@ A card is text in, text out. Its front matter is what the Hub reads (huggingface
 included (`model-index`).
 """
 
+import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,8 @@ def with_training(
     start = _card_of_ours(card).replace(ZERO_SHOT, "After that it was trained in the target language (see below).")
     rows = {**{key: value for key, value in facts.items() if value is not None}, **figures}
     table = "\n".join(
-        f"| {key} | {f'{value:.4g}' if isinstance(value, float) else value} |" for key, value in rows.items()
+        f"| {_plain(key)} | {f'{value:.4g}' if isinstance(value, float) else _plain(value)} |"
+        for key, value in rows.items()
     )
     trained = f"""{start.rstrip()}
 
@@ -136,14 +138,15 @@ def with_scores(card: str, scores: Sequence[Score], verdicts: Mapping[str, str] 
     results = {_key(result): result for result in (*(data.eval_results or ()), *map(_result, scores))}
     data.eval_results = list(results.values())
     data.model_name = data.model_name or _title(body)
-    measured_again = {score.data: None for score in scores}
+    measured_again = {_plain(score.data) for score in scores}
     before = {name: said for name, said in _said(body).items() if name not in measured_again}
-    section = _quality(data.eval_results, before | dict(verdicts or {}))
+    new = {_plain(name): _plain(said) for name, said in (verdicts or {}).items()}
+    section = _quality(data.eval_results, before | new)
     return with_front_matter(data, _SCORES.sub("", body).rstrip() + "\n\n" + section)
 
 
 def _said(body: str) -> dict[str, str]:
-    """Data set -> verdict in the section Quality."""
+    """Data set -> verdict in the section Quality, both as they are written there."""
     section = _SCORES.search(body)
     return dict(re.findall(r"^- \*\*(.+?)\*\*: (.+)$", section[0], re.MULTILINE)) if section else {}
 
@@ -184,7 +187,19 @@ def with_front_matter(data: ModelCardData, body: str) -> str:
 
 def _title(body: str) -> str:
     found = re.search(r"^# (.+)$", body, re.MULTILINE)
-    return found[1].strip() if found else "sparse encoder"
+    return re.sub(r"\\([|\[*`\\])", r"\1", html.unescape(found[1].strip())) if found else "sparse encoder"
+
+
+def _plain(value: object) -> str:
+    """A name or a value in one line, so that neither Markdown nor HTML takes a part of it for its own."""
+    return re.sub(r"([|\[*`\\])", r"\\\1", html.escape(" ".join(str(value).split()), quote=False))
+
+
+def _code(name: str) -> str:
+    """A name as code, in a cell of a table; its fence is longer than any of its own backticks."""
+    text = " ".join(name.split()).replace("|", "\\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}{text}{fence}" if len(fence) == 1 else f"{fence} {text} {fence}"
 
 
 def _result(score: Score) -> EvalResult:
@@ -201,8 +216,8 @@ def _key(result: EvalResult) -> tuple[str, ...]:
 
 def _quality(results: Sequence[EvalResult], verdicts: Mapping[str, str]) -> str:
     rows = "\n".join(
-        f"| {result.dataset_name} | {result.dataset_split or ''} | {result.metric_name or result.metric_type} "
-        f"| {_value_text(result.metric_value)} |"
+        f"| {_plain(result.dataset_name)} | {_plain(result.dataset_split or '')} "
+        f"| {_plain(result.metric_name or result.metric_type)} | {_value_text(result.metric_value)} |"
         for result in results
     )
     said = "".join(f"- **{name}**: {text}\n" for name, text in verdicts.items()) + ("\n" if verdicts else "")
@@ -238,10 +253,10 @@ scores = encoder.similarity(queries, documents)
 
 def _body(content: CardContent) -> str:
     counts = "\n".join(f"| {kind} | {count:,} |" for kind, count in content.counts.items())
-    recipe = "\n".join(f"    {key}: {value}" for key, value in content.recipe.items())
+    recipe = "\n".join(f"    {key}: {' '.join(str(value).split())}" for key, value in content.recipe.items())
     versions = ", ".join(f"{name} {version}" for name, version in content.versions.items())
-    tuned_on = f"| settings chosen on | {content.tuned_on} |\n" if content.tuned_on else ""
-    return f"""# {content.title}
+    tuned_on = f"| settings chosen on | {_plain(content.tuned_on)} |\n" if content.tuned_on else ""
+    return f"""# {_plain(content.title)}
 
 {licence_line(content.license_name or content.license, "source encoder")}
 
@@ -255,11 +270,11 @@ A text becomes weights over a vocabulary of {content.n_target:,} tokens. It was 
 
 | | |
 |---|---|
-| language | {content.language or "not stated"} |
-| source encoder | `{content.source_encoder}` |
-| target tokenizer | `{content.target_tokenizer}` |
-| bridge | {f"`{content.bridge}`" if content.bridge else "none"} |
-| method | {content.method} |
+| language | {_plain(content.language or "not stated")} |
+| source encoder | {_code(content.source_encoder)} |
+| target tokenizer | {_code(content.target_tokenizer)} |
+| bridge | {_code(content.bridge) if content.bridge else "none"} |
+| method | {_plain(content.method)} |
 | training data | none |
 {tuned_on}
 {ZERO_SHOT} Rows of the new vocabulary, by where they come from:
@@ -280,10 +295,10 @@ Made with {versions}.
 
 def licence_line(name: str | None, whose: str) -> str:
     """The sentence about the licence, loud where it forbids commercial use."""
-    if is_non_commercial(name):
-        return f"> **Not for commercial use.** The {whose}'s licence, `{name}`, carries over to this model."
+    if name and is_non_commercial(name):
+        return f"> **Not for commercial use.** The {whose}'s licence, {_code(name)}, carries over to this model."
     if name:
-        return f"Licence: `{name}`, carried over from the {whose}."
+        return f"Licence: {_code(name)}, carried over from the {whose}."
     return f"Licence: the {whose} states none that could be read; ask its authors before you use this model."
 
 

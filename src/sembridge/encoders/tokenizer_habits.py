@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 # Letters of scripts that few vocabularies hold (old Church Slavonic, runes, Linear B, Egyptian), and a word longer than
 # WordPiece looks at: the texts in which a missing unknown token shows.
 _RARE_TEXTS = ("ꙮ", "ᚠ", "𐀀", "𓀀", "q" * 300)
+_NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _ROLES = {"start": ("cls_token", "bos_token"), "end": ("sep_token", "eos_token")}
 
 
@@ -64,8 +65,15 @@ def tokenizer_habits(
 def refuse_failing_tokenizer(tokenizer: Any, name: object = "The tokenizer") -> None:
     """Refuses a tokenizer, of transformers or of tokenizers, that raises at a text with something it does not know.
 
-    It names an unknown token that its vocabulary lacks (WordPiece, WordLevel, BPE), or none (Unigram).
+    It names an unknown token that its vocabulary lacks (WordPiece, WordLevel, BPE), or none (Unigram). Of one that has
+    an empty text as a special token, transformers looks for the id without an end.
     """
+    empty = [role for role in _NAMED if getattr(tokenizer, role, None) == ""]
+    if empty:
+        raise SembridgeError(
+            f"{name} has an empty text as its {empty[0]}; name a token of its vocabulary in tokenizer_config.json, or"
+            " take the key out."
+        )
     for text in _RARE_TEXTS:
         try:
             _ids(tokenizer, text)
