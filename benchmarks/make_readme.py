@@ -51,9 +51,9 @@ README_SOURCE = "mini/splade-en"
 
 
 def pages() -> list[Path]:
-    """The README and the pages of benchmarks/."""
+    """The README, the pages of benchmarks/, and the page of docs/ that has a table of theirs."""
     own = sorted([*RESULTS.glob("*.md"), *RESULTS.glob("*/README.md")])
-    return [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *own]
+    return [ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "bring-your-language.md", *own]
 
 
 def filled(path: Path) -> str:
@@ -301,6 +301,31 @@ def memory_picture() -> str:
     return drawing.svg(title, f"{len(points)} measurements, one a shard.")
 
 
+LATIN_ROWS = {
+    "english": "untouched English encoder",
+    "paper": "transferred, preset paper",
+    "default": "transferred, preset default",
+    "without accents": "the same, accents stripped",
+    "fused": "default fused with BM25",
+}
+
+
+def latin_script(_: Path) -> str:
+    """Languages in Latin letters: encoders by rows, and what they are compared with."""
+    found = load("latin_script")
+    languages = list(dict.fromkeys(row["language"] for row in found))
+    values = {(row["source"], row["row"], row["language"]): row["all"] for row in found}
+
+    def line(label: str, source: str, row: str) -> list[str]:
+        of_row = [values[source, row, language] for language in languages]
+        return [label, *map(short, of_row), short(sum(of_row) / len(of_row))]
+
+    body = [line("BM25", "", "bm25"), line("dense search with the bridge", "", "bridge")]
+    for source in dict.fromkeys(row["source"] for row in found if row["source"]):
+        body += [line(f"{source}: {label}", source, row) for row, label in LATIN_ROWS.items()]
+    return table(["", *languages, "mean"], body)
+
+
 def pruning(_: Path) -> str:
     rows = load("pruning")["rows"]
     sets = list(dict.fromkeys(r["data"] for r in rows))
@@ -350,6 +375,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "confidence": confidence, "encode-speed": encode_speed, "encode-quality": encode_quality,
     "training-step": training_step, "preset-cost": preset_cost, "bridging": bridging, "pruning": pruning, "part": part,
     "across": across, "across-pairs": across_pairs,
+    "latin-script": latin_script,
     "versions": lambda _, name: _versions(name),
 }  # fmt: skip
 
