@@ -1,4 +1,4 @@
-"""The sets that benchmarks bring along: translations of the bundled FAQ, id by id, in the letters of their languages."""
+"""The sets that benchmarks bring along: translations of the bundled FAQ, id by id, in the letters of a language."""
 
 from __future__ import annotations
 
