@@ -46,12 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def keep_apart(config: pytest.Config) -> None:
     """What is kept between runs lies in a folder of this test run: nothing comes from the user's cache or goes there.
 
-    The variable is for the programs that tests start and for the processes of pytest-xdist, which share the folder.
+    The variables are for the programs that tests start and for the processes of pytest-xdist, which share the folder.
     """
     if "PYTEST_XDIST_WORKER" not in os.environ:
         folder = tempfile.mkdtemp(prefix="sembridge-tests-")
         config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
-        os.environ["HF_ASSETS_CACHE"] = folder
+        os.environ["SEMBRIDGE_TEST_RUN"] = os.environ["HF_ASSETS_CACHE"] = folder
     constants.HF_ASSETS_CACHE = os.environ["HF_ASSETS_CACHE"]
 
 
@@ -173,3 +173,12 @@ def specimens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from specimens import write_specimens  # models are made, which a run of other tests need not wait for
 
     return write_specimens(tmp_path_factory.mktemp("specimens"))
+
+
+@pytest.fixture(scope="module")
+def small_bundle() -> Iterator[None]:
+    """For modules of which every test follows whole verbs on the bundled models; to be used by all tests of one."""
+    from bundle import small_bundle_installed
+
+    with small_bundle_installed():
+        yield

@@ -215,7 +215,8 @@ REFUSED: dict[str, Make] = {
     "encode: a gzip that is none": lambda c: ("encode", c.ko, c.file("c.jsonl.gz", "plain"), "--out", c.out),
     "index: an empty corpus": lambda c: ("index", c.ko, c.file("c.jsonl", ""), "--out", c.out),
     "index: no server there": lambda c: (
-        "index", c.ko, c.data, "--out", c.out, "--engine", "qdrant", "--url", "http://127.0.0.1:9"
+        "index", c.ko, c.data, "--out", c.out, "--engine", "qdrant", "--url", "http://127.0.0.1:9",
+        "--attempts", "2", "--first-wait", "0.01",
     ),
     "index: a server without an address": lambda c: ("index", c.ko, c.data, "--out", c.out, "--engine", "qdrant"),
     "index: no such engine": lambda c: ("index", c.ko, c.data, "--out", c.out, "--engine", "google"),

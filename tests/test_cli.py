@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 import yaml
 from commands import sembridge
 from conftest import spelled_tokenizer
+from processes import CONTEXT, start
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SparseEncoder
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_tokenizer
@@ -121,33 +123,31 @@ def test_another_process_writes_the_same_bytes(models: Path, tmp_path: Path) -> 
     assert digests(tmp_path / "ko") == digests(models / "ko")
 
 
-INTERRUPTED_WHILE_SAVING = """
-import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, say of a CI, starts deaf to it
-from sentence_transformers import SparseEncoder
-save = SparseEncoder.save_pretrained
-def save_slowly(self, *args, **kwargs):
-    save(self, *args, **kwargs)
-    print("saving", flush=True)
-    time.sleep(120)
-SparseEncoder.save_pretrained = save_slowly
-from sembridge.cli import main
-main(sys.argv[1:])
-"""
+def interrupted_while_saving(pipe: Connection, *arguments: object) -> None:
+    """Waits with all files written and not yet in their place."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, say of a CI, starts deaf to it
+    save = SparseEncoder.save_pretrained
+
+    def save_and_wait(self: SparseEncoder, *args: Any, **kwargs: Any) -> None:
+        save(self, *args, **kwargs)
+        pipe.send("saving")
+        while True:
+            signal.pause()
+
+    SparseEncoder.save_pretrained = save_and_wait
+    pipe.send(sembridge(*arguments))
 
 
 def test_ctrl_c_while_the_model_is_written_leaves_nothing_behind(models: Path, tmp_path: Path) -> None:
-    arguments = [str(a) for a in transfer(models, tmp_path / "new" / "out", "--json")]
-    command = [sys.executable, "-c", INTERRUPTED_WHILE_SAVING, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "saving\n"
-        (partial,) = (tmp_path / "new").iterdir()
-        assert (partial / "model.safetensors").exists()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=100)
-    assert (process.returncode, out) == (130, "")
-    assert err == "sembridge: interrupted; nothing half-written was left behind.\n"
+    pipe, far_end = CONTEXT.Pipe()
+    process = start(interrupted_while_saving, far_end, *transfer(models, tmp_path / "new" / "out", "--json"))
+    assert pipe.recv() == "saving"
+    (partial,) = (tmp_path / "new").iterdir()
+    assert (partial / "model.safetensors").exists()
+    os.kill(process.pid or 0, signal.SIGINT)
+    done = pipe.recv()
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "sembridge: interrupted; nothing half-written was left behind.\n"
     assert os.listdir(tmp_path) == []
 
 

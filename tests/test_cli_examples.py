@@ -29,6 +29,7 @@ from sembridge.encoders.anatomy import read_anatomy
 from sembridge.encoders.loading import load_tokenizer
 from sembridge.encoders.names import mini_folder
 
+pytestmark = pytest.mark.usefixtures("small_bundle")
 ROOT = Path(__file__).parents[1]
 NOT_RUN = {
     r"naver/|hub:|BAAI/|ibm-granite/|intfloat/": "needs the hub",

@@ -7,15 +7,15 @@ import io
 import json
 import shutil
 import signal
-import subprocess
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from commands import Done, sembridge
-from processes import exit_code, kill_this_process
+from processes import CONTEXT, exit_code, kill_this_process, start
 from sentence_transformers import SparseEncoder
 from test_cli import transfer
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_tokenizer
@@ -318,31 +318,27 @@ def test_a_first_run_that_fails_leaves_nothing(encoder: SparseEncoder, engine: s
     assert not (tmp_path / "index").exists()
 
 
-OWNER = """
-import sys
-from sembridge.deployment.search.index import SearchIndex
-index = SearchIndex.open(sys.argv[1])
-print(index.count(), flush=True)
-input()
-"""
+def own(folder: Path, pipe: Connection) -> None:
+    with SearchIndex.open(folder) as index:
+        pipe.send(index.count())
+        pipe.recv()
 
 
 def test_a_second_process_is_refused_with_a_sentence(models: Path, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "index"
     done_well("index", models / "ko", corpus, "--out", out)
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "30\n"
-        line = (
-            f"sembridge: Index {out} is open in another process, and one process at a time may own it; "
-            "wait until it ends."
-        )
-        assert sembridge("search", out, "학교").line == line
-        assert sembridge("index", models / "ko", corpus, "--out", out, "--add").line == line
-        assert sembridge("index", "--out", out, "--delete", "d1").line == line
-        owner.communicate("\n")
+    pipe, far_end = CONTEXT.Pipe()
+    owner = start(own, out, far_end)
+    assert pipe.recv() == 30
+    line = (
+        f"sembridge: Index {out} is open in another process, and one process at a time may own it; wait until it ends."
+    )
+    assert sembridge("search", out, "학교").line == line
+    assert sembridge("index", models / "ko", corpus, "--out", out, "--add").line == line
+    assert sembridge("index", "--out", out, "--delete", "d1").line == line
+    pipe.send("end")
+    owner.join()
+    assert owner.exitcode == 0
     assert len(found(out, "학교", "--top-k", 3)) == 3
 
 

@@ -17,12 +17,13 @@ from sembridge.cli.demo.systems import DemoCollection, Workshop
 from sembridge.retrieval.corpus import Document
 
 pytest.importorskip("gradio", reason='needs gradio: pip install "sembridge[demo]"')
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.usefixtures("small_bundle")]
 PICTURES = os.environ.get("SEMBRIDGE_PICTURES")  # a folder: what the tests saw is kept there, to be looked at
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def url(small_bundle: None) -> Iterator[str]:
+    del small_bundle
     from sembridge.cli.demo.server import serve
 
     with serve("ko", port=0, workshop=Workshop(with_hostile_document)) as server:

@@ -8,6 +8,7 @@ import pytest
 from commands import sembridge
 
 from sembridge.cli.demo import walk
+from sembridge.cli.demo.systems import EXAMPLES, bundled_collection
 from sembridge.cli.demo.verb import activation
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.evaluation import Evaluation, evaluate_run
@@ -82,6 +83,14 @@ def test_a_language_that_is_not_bundled_is_told_what_is_there_and_where_to_go() 
     assert done.code == 2
     assert "'de' is none of ar, zh, hi, ko, ru, all" in said
     assert "docs/bring-your-language.md" in said
+
+
+def test_every_language_has_every_example_with_an_answer_and_english_words() -> None:
+    for language in walk.LANGUAGES:
+        collection = bundled_collection(language)
+        ids = {document.id for document in collection.documents}
+        assert len(collection.examples) == len(collection.example_glosses) == len(EXAMPLES)
+        assert set(collection.examples.values()) <= ids == set(collection.glosses)
 
 
 def test_the_line_that_activates_an_environment_is_as_short_as_it_can_be(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import re
@@ -18,9 +19,11 @@ from typing import Any
 
 import pytest
 import yaml
+from bundle import small_bundle_installed
 from commands import run_sembridge
 from markdown_it import MarkdownIt
 from project import ROOT, markdown_files
+from transferred import transfer_command, transferred
 
 import sembridge
 from sembridge import Explainer, evaluate, load_encoder, load_retrieval_data, load_tokenizer
@@ -30,9 +33,10 @@ from sembridge.experiments.recipe import GridRecipe
 from sembridge.language_transfer.recipe import PRESETS
 from sembridge.retrieval.evaluation import evaluate_bm25
 
+pytestmark = pytest.mark.usefixtures("small_bundle")
 DOCUMENTS = markdown_files()
 RUN_LANGUAGES = ("python", "bash", "sh", "console")
-TRANSFER = ["transfer", "mini/splade-en", "mini/tokenizer-ko", "splade-ko", "--bridge", "mini/bridge"]
+TRANSFER = transfer_command("ko", "splade-ko")
 SHELL_SYNTAX = re.compile(r"[|<>$;&*`]")
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->")
 # Packages of extras that a page's blocks use.
@@ -80,45 +84,38 @@ def commands(text: str) -> list[str]:
     return [line.removeprefix("$ ") for line in joined.splitlines() if line.strip() and not line.startswith("#")]
 
 
-@dataclass(frozen=True)
-class Reader:
-    """Someone who follows a page; many pages begin with the same transfer, which is made once and kept in a folder."""
+def follow(line: str) -> str:
+    """What a line prints: a plain `sembridge` line runs inside this process, everything else in a shell.
 
-    kept: Path
-
-    def run(self, line: str) -> str:
-        """What a line prints: a plain `sembridge` line runs inside this process, everything else in a shell."""
-        words = shlex.split(line, comments=True)
-        unquoted, _, _ = re.sub(r'"[^"]*"', "", line).partition(" #")
-        if words[0] != "sembridge" or SHELL_SYNTAX.search(unquoted):
-            environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-            shell = ["bash", "-euo", "pipefail", "-c", line]
-            return subprocess.run(shell, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
-        if [word for word in words[1:] if word != "--overwrite"] != TRANSFER:
-            return run_sembridge(words[1:])
-        printed = ""
-        if not self.kept.exists():
-            printed = run_sembridge(words[1:])
-            shutil.copytree("splade-ko", self.kept)
-        elif "--overwrite" in words:
-            shutil.rmtree("splade-ko", ignore_errors=True)
-        # The same inputs give the same bytes, which is a law of tests/test_language_transfer.py.
-        shutil.copytree(self.kept, "splade-ko", dirs_exist_ok=bool(printed))
-        return printed
+    The transfer with which many pages begin has been made; the language that some name is that of the tokenizer's card.
+    """
+    words = shlex.split(line, comments=True)
+    unquoted, _, _ = re.sub(r'"[^"]*"', "", line).partition(" #")
+    if words[0] != "sembridge" or SHELL_SYNTAX.search(unquoted):
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        shell = ["bash", "-euo", "pipefail", "-c", line]
+        return subprocess.run(shell, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
+    if " ".join(words[1:]).replace(" --overwrite", "").replace(" --language ko", "").split() != TRANSFER:
+        return run_sembridge(words[1:])
+    if "--overwrite" in words:
+        shutil.rmtree("splade-ko", ignore_errors=True)
+    shutil.copytree(transferred("ko"), "splade-ko")
+    return ""
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    return Reader(tmp_path_factory.mktemp("transferred") / "splade-ko")
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as opened:
+        yield opened
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
-def test_every_block_of_a_page_runs_in_its_order(
-    page: str, reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_block_of_a_page_runs_in_its_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in NEEDS.get(page, ()):
         pytest.importorskip(package)
+    if page == "README.md":  # finds its answer with the whole vocabulary only
+        stack.enter_context(small_bundle_installed(whole_tokenizers=True))
     monkeypatch.chdir(tmp_path)
     for folder in ("docs", "reproduction"):  # a page is followed in the repository's root
         (tmp_path / folder).symlink_to(ROOT / folder)
@@ -130,7 +127,7 @@ def test_every_block_of_a_page_runs_in_its_order(
         if block.language == "python":
             exec(compile(block.text, block.place, "exec"), names)
         else:
-            printed += "".join(map(reader.run, commands(block.text)))
+            printed += "".join(map(follow, commands(block.text)))
     CLAIMS.get(page, lambda printed: None)(printed)
     assert not unknown_to_git(path.name for path in tmp_path.iterdir()), "would be committed by `git add .`"
 
@@ -164,7 +161,7 @@ def demo_claims(printed: str) -> None:
         assert expected in printed
     folder = Path("sembridge-demo/splade-ko")
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    assert sum(report["counts"].values()) == report["n_target"] == 24_000
+    assert sum(report["counts"].values()) == report["n_target"] == len(load_tokenizer("mini/tokenizer-ko"))
     explainer = Explainer.load(folder)
     assert "school" in {part.token for part in explainer.token(explainer.token_ids("학교")[0]).parts}
 

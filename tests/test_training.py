@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from bundle import small_bundle_installed
 from processes import exit_code, kill_after_checkpoint
 from processes import start as start_process
 from sentence_transformers import SparseEncoder
 from tiny import TARGET_WORDS, WORDS, encode_without_sembridge, tiny_encoder, tiny_tokenizer
+from transferred import transferred
 
-from sembridge import load_bridge, load_encoder, load_retrieval_data, load_tokenizer, transfer
+from sembridge import load_encoder, load_retrieval_data
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.evaluation import evaluate
@@ -72,17 +74,14 @@ def weights(model: SparseEncoder) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 def test_training_makes_retrieval_better_and_writes_a_stock_folder(tmp_path: Path) -> None:
     """On the real thing, the bundled encoder moved to Korean: it learns the FAQ's dev questions in a few steps."""
-    moved = transfer(
-        load_encoder("mini/splade-en"), load_tokenizer("mini/tokenizer-ko"), load_bridge("mini/bridge"),
-        cache_folder=tmp_path / "cache",
-    )  # fmt: skip
-    moved.save(tmp_path / "start")
-    start, dev = moved.encoder, load_retrieval_data("mini/faq-ko", split="dev").sample(None, 64)
+    with small_bundle_installed():
+        start_folder = transferred("ko")
+    start, dev = load_encoder(start_folder), load_retrieval_data("mini/faq-ko", split="dev").sample(None, 64)
     before = evaluate(start, dev, measures=["nDCG@10"]).measures["nDCG@10"]
     settings = {"steps": 8, "batch_size": 8, "learning_rate": 3e-4, "eval_steps": 4, "max_length": 48}
     result = train(
         start, load_training_data("mini/faq-ko", split="dev"), tmp_path / "out", dev=dev,
-        recipe=TrainRecipe.build({**settings, "combined_rows_factor": 2.0}), start_folder=tmp_path / "start",
+        recipe=TrainRecipe.build({**settings, "combined_rows_factor": 2.0}), start_folder=start_folder,
     )  # fmt: skip
     trained = SparseEncoder(str(tmp_path / "out"), device="cpu")
     trained.max_seq_length = 48  # as while it was trained

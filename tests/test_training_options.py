@@ -13,15 +13,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from bundle import small_bundle_installed
 from processes import exit_code, kill_after_checkpoint
 from sentence_transformers import SparseEncoder
 from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 from test_training import encoder, recipe, toy_pairs, weights
 from tiny import WORDS, tiny_encoder, tiny_inference_free, tiny_tokenizer
 from tiny_bridge import TinyBridge
+from transferred import transferred
 from typer.testing import CliRunner
 
-from sembridge import load_bridge, load_encoder, load_retrieval_data, load_tokenizer, transfer
+from sembridge import load_bridge, load_encoder, load_retrieval_data, transfer
 from sembridge.cli import app
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.alignment import Alignment
@@ -270,16 +272,15 @@ def test_the_recipes_of_this_repository_are_trainings(name: str) -> None:
 @pytest.mark.slow
 def test_text_without_labels_makes_a_transferred_encoder_better(tmp_path: Path) -> None:
     """The bundled recipe on the titles and texts of the Korean FAQ, whose questions it does not see."""
-    bridge = load_bridge("mini/bridge")
-    tokenizer, cache = load_tokenizer("mini/tokenizer-ko"), tmp_path / "cache"
-    start = transfer(load_encoder("mini/splade-en"), tokenizer, bridge, cache_folder=cache).encoder
-    faq = load_retrieval_data("mini/faq-ko", split="test")
+    with small_bundle_installed():
+        start, bridge = load_encoder(transferred("ko")), load_bridge("mini/bridge")
+    faq = load_retrieval_data("mini/faq-ko", split="test").sample(128, None)
     measured = partial(evaluate, start, faq, measures=["nDCG@10"], encode_with="fast")
     before = measured().measures["nDCG@10"]
     recipe = ROOT / "reproduction" / "mini" / "train.yaml"
     settings = TrainRecipe.read(recipe, steps=12, max_length=40, distill="bridge", bf16="no")
     data = load_training_data("corpus:mini/faq-ko")
-    train(start, data, tmp_path / "out", recipe=settings, bridge=bridge, run=RunOptions(cache_folder=cache))
+    train(start, data, tmp_path / "out", recipe=settings, bridge=bridge, run=RunOptions(cache_folder=tmp_path))
     assert measured().measures["nDCG@10"] > before + 0.01
 
 

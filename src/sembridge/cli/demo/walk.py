@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,7 +143,6 @@ def _question(query_id: str, data: RetrievalData, explainer: Explainer, ours: Ev
     )  # fmt: skip
 
 
-@cache
 def _titles(language: str) -> dict[str, str]:
     return {document.id: document.title for document in stream_corpus(f"mini/faq-{language}")}
 
