@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -22,6 +23,14 @@ def start(function: Callable[..., Any], *arguments: Any) -> BaseProcess:
     process = CONTEXT.Process(target=_run, args=(function, arguments), daemon=True)
     process.start()
     return process
+
+
+def start_talking(function: Callable[..., Any], *arguments: Any) -> tuple[BaseProcess, Connection]:
+    """As `start`, with the far end of a pipe before the arguments; a process that ends is the end of the pipe."""
+    pipe, far_end = CONTEXT.Pipe()
+    process = start(function, far_end, *arguments)
+    far_end.close()
+    return process, pipe
 
 
 def exit_code(function: Callable[..., Any], *arguments: Any) -> int:

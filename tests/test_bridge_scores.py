@@ -37,8 +37,8 @@ class RandomBridge:
     fingerprint = "random"
 
     def encode(self, sentences: list[str]) -> np.ndarray:
-        seeds = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") for text in sentences]
-        return np.stack([np.random.default_rng(seed).normal(size=64) for seed in seeds]).astype(np.float32)
+        drawn = b"".join(hashlib.shake_128(text.encode()).digest(2 * 64) for text in sentences)
+        return np.frombuffer(drawn, np.int16).reshape(-1, 64).astype(np.float32)
 
 
 def scores(vocabularies: Vocabularies, bridges: dict[str, Any], dictionary: Path | None = None) -> list[BridgeScore]:

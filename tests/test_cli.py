@@ -20,7 +20,7 @@ import torch
 import yaml
 from commands import sembridge
 from conftest import spelled_tokenizer
-from processes import CONTEXT, start
+from processes import start_talking
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SparseEncoder
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_tokenizer
@@ -139,8 +139,7 @@ def interrupted_while_saving(pipe: Connection, *arguments: object) -> None:
 
 
 def test_ctrl_c_while_the_model_is_written_leaves_nothing_behind(models: Path, tmp_path: Path) -> None:
-    pipe, far_end = CONTEXT.Pipe()
-    process = start(interrupted_while_saving, far_end, *transfer(models, tmp_path / "new" / "out", "--json"))
+    process, pipe = start_talking(interrupted_while_saving, *transfer(models, tmp_path / "new" / "out", "--json"))
     assert pipe.recv() == "saving"
     (partial,) = (tmp_path / "new").iterdir()
     assert (partial / "model.safetensors").exists()

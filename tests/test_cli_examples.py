@@ -121,6 +121,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "english.jsonl").write_text(lines_of(english), encoding="utf-8")
     pairs = [{"query": document["title"], "positive": document["text"]} for document in documents]
     (folder / "pairs.jsonl").write_text(lines_of(pairs), encoding="utf-8")
+    parallel = [f"a document of number {n}\t{document['text']}\n" for n, document in enumerate(documents)]
+    (folder / "parallel.tsv").write_text("english\ttranslation\n" + "".join(parallel), encoding="utf-8")
     (folder / "article.txt").write_text(documents[0]["text"], encoding="utf-8")
     for name in ("my-dev-set", "korquad/ko"):
         save_collection(folder / name, documents)

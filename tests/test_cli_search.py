@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import Done, sembridge
-from processes import CONTEXT, exit_code, kill_this_process, start
+from processes import exit_code, kill_this_process, start_talking
 from sentence_transformers import SparseEncoder
 from test_cli import transfer
 from tiny import TARGET_TEXTS, tiny_encoder, tiny_tokenizer
@@ -318,7 +318,7 @@ def test_a_first_run_that_fails_leaves_nothing(encoder: SparseEncoder, engine: s
     assert not (tmp_path / "index").exists()
 
 
-def own(folder: Path, pipe: Connection) -> None:
+def own(pipe: Connection, folder: Path) -> None:
     with SearchIndex.open(folder) as index:
         pipe.send(index.count())
         pipe.recv()
@@ -327,8 +327,7 @@ def own(folder: Path, pipe: Connection) -> None:
 def test_a_second_process_is_refused_with_a_sentence(models: Path, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "index"
     done_well("index", models / "ko", corpus, "--out", out)
-    pipe, far_end = CONTEXT.Pipe()
-    owner = start(own, out, far_end)
+    owner, pipe = start_talking(own, out)
     assert pipe.recv() == 30
     line = (
         f"sembridge: Index {out} is open in another process, and one process at a time may own it; wait until it ends."

@@ -11,22 +11,25 @@ from typing import Any
 
 import pytest
 from browsing import HOSTILE, WIDTHS, needs_chromium, was_harmless, watched_page
+from bundle import small_bundle_installed
 from test_demo_page import small_collection
 
 from sembridge.cli.demo.systems import DemoCollection, Workshop
 from sembridge.retrieval.corpus import Document
 
 pytest.importorskip("gradio", reason='needs gradio: pip install "sembridge[demo]"')
-pytestmark = [needs_chromium, pytest.mark.usefixtures("small_bundle")]
+pytestmark = needs_chromium
 PICTURES = os.environ.get("SEMBRIDGE_PICTURES")  # a folder: what the tests saw is kept there, to be looked at
 
 
 @pytest.fixture(scope="module")
-def url(small_bundle: None) -> Iterator[str]:
-    del small_bundle
+def url() -> Iterator[str]:
     from sembridge.cli.demo.server import serve
 
-    with serve("ko", port=0, workshop=Workshop(with_hostile_document)) as server:
+    with (
+        small_bundle_installed(whole_tokenizers=True),
+        serve("ko", port=0, workshop=Workshop(with_hostile_document)) as server,
+    ):
         yield server.url
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from commands import sembridge
-from processes import CONTEXT, start
+from processes import start_talking
 from transferred import transferred
 
 from sembridge.cli import main
@@ -206,7 +206,7 @@ def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
     assert said in " ".join(done.err.replace("│", " ").split())
 
 
-def serve_page(place: Path, out: Connection, err: Path) -> None:
+def serve_page(out: Connection, place: Path, err: Path) -> None:
     """The program in `place`, with `out` and `err` as its standard output and error."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     os.chdir(place)
@@ -219,9 +219,7 @@ def test_the_page_is_served_to_this_machine_only_and_ends_at_once(end: signal.Si
     pytest.importorskip("gradio")
     place, said = tmp_path / "place", tmp_path / "said"
     place.mkdir()
-    printed, far_end = CONTEXT.Pipe(duplex=False)
-    served = start(serve_page, place, far_end, said)
-    far_end.close()  # so that its end is the end of the pipe
+    served, printed = start_talking(serve_page, place, said)
     with open(printed.fileno(), encoding="utf-8", closefd=False) as out:
         (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)/", out.readline())
         socket.create_connection(("127.0.0.1", int(port)), timeout=10).close()

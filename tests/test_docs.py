@@ -111,7 +111,9 @@ def stack() -> Iterator[contextlib.ExitStack]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
-def test_every_block_of_a_page_runs_in_its_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_block_of_a_page_runs_in_its_order(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stack: contextlib.ExitStack
+) -> None:
     for package in NEEDS.get(page, ()):
         pytest.importorskip(package)
     if page == "README.md":  # finds its answer with the whole vocabulary only

@@ -30,7 +30,10 @@ def names(paths: list[Path], root: Path) -> list[str]:
 def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The pages and what it takes to collect their tests, in a folder in which a user worked."""
     needed = [*markdown_files(), ROOT / "pyproject.toml"]
-    needed += [ROOT / "tests" / f"{name}.py" for name in ("conftest", "commands", "project", "test_docs")]
+    needed += [
+        ROOT / "tests" / f"{name}.py"
+        for name in ("conftest", "bundle", "commands", "project", "transferred", "test_docs")
+    ]
     for path in needed:
         place = tmp_path / path.relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)

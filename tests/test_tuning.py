@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from bundle import small_bundle_installed
 from commands import sembridge
 from tiny import tiny_encoder, tiny_tokenizer
 from tiny_bridge import TinyBridge, save_tiny_bridge
@@ -180,7 +181,8 @@ def test_what_cannot_be_tuned_is_refused(settings: dict[str, object], fixed: tup
 
 
 def test_real_models_are_tuned_on_their_dev_split() -> None:
-    models = load_encoder("mini/splade-en"), load_tokenizer("mini/tokenizer-ko"), load_bridge("mini/bridge")
+    with small_bundle_installed():
+        models = load_encoder("mini/splade-en"), load_tokenizer("mini/tokenizer-ko"), load_bridge("mini/bridge")
     data = load_tuning_data("mini/faq-ko").sample(12, 30)
     recipe = TransferRecipe.build(UNCALIBRATED)
     found = tune(*models, data, recipe=recipe, fixed=set(VARIED) - {"min_similarity"})

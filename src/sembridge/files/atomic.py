@@ -51,7 +51,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
     """`folder`, filled by `write`; on any failure, Ctrl-C included, nothing is left behind and an old folder stays.
 
     Raises:
-        SembridgeError: as `check_output_folder`, or the disk is full.
+        SembridgeError: as `check_output_folder`, the disk is full, or another process has filled the folder meanwhile.
     """
     check_output_folder(folder, overwrite=overwrite)
     place = folder.absolute()  # "." has a name and a parent then
@@ -63,7 +63,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
         partial = _beside(place, PARTIAL)
         partial.mkdir()
         write(partial)
-        _replace(partial, place)
+        _replace(partial, place, overwrite=overwrite)
     except BaseException as error:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
@@ -177,11 +177,26 @@ def _is_alive(process_id: int) -> bool:
     return True
 
 
-def _replace(partial: Path, folder: Path) -> None:
-    """Moves `partial` to `folder`; an older folder is moved aside first and removed last."""
-    if not folder.exists():
-        partial.rename(folder)
-        return
+def _replace(partial: Path, folder: Path, *, overwrite: bool) -> None:
+    """Moves `partial` to `folder`; an older folder is moved aside first and removed last.
+
+    Raises:
+        SembridgeError: another process has filled the folder since it was looked at; what that wrote stays.
+    """
+    try:
+        if folder.exists() and (overwrite or not any(folder.iterdir())):
+            _exchange(partial, folder)
+        else:
+            partial.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise SembridgeError(
+            f"Output folder {folder} was filled by another process meanwhile, which stays; give another name."
+        ) from error
+
+
+def _exchange(partial: Path, folder: Path) -> None:
     aside = _beside(folder, OLD)
     try:
         folder.rename(aside)

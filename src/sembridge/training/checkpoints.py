@@ -3,13 +3,19 @@
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sembridge.errors import SembridgeError
-from sembridge.files.atomic import remove_abandoned, remove_folder
+from sembridge.files.atomic import acquired_lock, remove_abandoned, remove_folder
 from sembridge.files.digests import file_digest
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 RUN_FILE, TRAINING_FILE = "training_run.json", "training.json"
+LOCK_FILE = ".lock"
 
 
 def forget_finished(out: Path) -> None:
@@ -22,26 +28,78 @@ def forget_finished(out: Path) -> None:
         remove_abandoned(folder)
         made = json.loads((out / TRAINING_FILE).read_bytes()).get("run")
         if made == file_digest(folder / RUN_FILE):
-            remove_folder(folder)
+            with _locked(folder, out):
+                remove_folder(folder)
 
 
 def checkpoint_folder(out: Path, *, resume: bool) -> Path:
     """Where the checkpoints of a training that is to write `out` are kept.
 
     Raises:
-        SembridgeError: there is nothing to resume, or something that nobody asked to resume.
+        SembridgeError: there is nothing to resume, or something that nobody asked to resume, or another training is at
+            work there.
     """
     folder = _checkpoints(out)
     exists = has_checkpoint(out)
     if resume and not exists:
         raise SembridgeError(f"Nothing to resume: {folder} holds no checkpoint; start without --resume.")
-    if exists and not resume:
-        raise SembridgeError(
-            f"{folder} holds checkpoints of an interrupted training; continue with --resume, or delete the folder."
-        )
-    if not exists and os.environ.get("RANK", "0") == "0":  # of several processes one tidies up
-        remove_folder(folder)  # of a training that was killed before its first checkpoint was complete
+    if folder.exists() and _is_first_process():
+        with _locked(folder, out):
+            if exists and not resume:
+                raise _interrupted(folder)
+            if not exists:
+                remove_folder(folder)  # of a training that was killed before its first checkpoint was complete
     return folder
+
+
+@contextlib.contextmanager
+def owned_checkpoints(out: Path, *, resume: bool) -> Iterator[None]:
+    """The folder of `checkpoint_folder`, made, and for this training alone. Of several processes the first owns it.
+
+    Raises:
+        SembridgeError: another training writes the same, or has left checkpoints since the folder was looked at.
+    """
+    if not _is_first_process():
+        yield
+        return
+    folder = _checkpoints(out)
+    with _locked(folder, out):
+        if has_checkpoint(out) and not resume:
+            raise _interrupted(folder)
+        try:
+            yield
+        finally:
+            if {path.name for path in folder.glob("*")} == {LOCK_FILE}:
+                remove_folder(folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    lock = _made_and_locked(folder)
+    if lock is None:
+        raise SembridgeError(f"Another training writes {out}; wait until it ends, or give another folder.")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _made_and_locked(folder: Path) -> "FileLock | None":
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # a training has just ended and taken the folder away
+            return acquired_lock(folder / LOCK_FILE)
+
+
+def _is_first_process() -> bool:
+    """Of the processes of one training, as torchrun and accelerate number them."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _interrupted(folder: Path) -> SembridgeError:
+    return SembridgeError(
+        f"{folder} holds checkpoints of an interrupted training; continue with --resume, or delete the folder."
+    )
 
 
 def has_checkpoint(out: str | Path) -> bool:

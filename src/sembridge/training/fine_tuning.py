@@ -21,7 +21,13 @@ from sembridge.files.atomic import check_output_folder, remove_folder, write_fol
 from sembridge.files.digests import file_digest
 from sembridge.language_transfer.bridge import Bridge
 from sembridge.retrieval.data import RetrievalData
-from sembridge.training.checkpoints import RUN_FILE, checkpoint_folder, forget_finished, last_checkpoint
+from sembridge.training.checkpoints import (
+    RUN_FILE,
+    checkpoint_folder,
+    forget_finished,
+    last_checkpoint,
+    owned_checkpoints,
+)
 from sembridge.training.data import TrainingData
 from sembridge.training.head import plain_attention, without_logits
 from sembridge.training.negatives import mine_hard_negatives
@@ -107,13 +113,17 @@ def train(
         teacher=Teacher(bridge, data, recipe, run.cache_folder) if recipe.distill == "bridge" and bridge else None,
         start_folder=None if start_folder is None else Path(start_folder), aim=aim,
     )  # fmt: skip
-    training, is_first_process = _trained(lesson, identity)
-    warn_of_loss(training)
-    if is_first_process:
-        begun["run"] = file_digest(checkpoints / RUN_FILE)
-        fill = partial(write, training=training, data=data, dev=dev, start_folder=start_folder, begun=begun, aim=aim)
-        write_folder(out, fill, overwrite=run.overwrite)
-        remove_folder(checkpoints)
+    with owned_checkpoints(out, resume=run.resume):
+        check_output_folder(out, overwrite=run.overwrite)  # another training may have ended since
+        training, is_first_process = _trained(lesson, identity)
+        warn_of_loss(training)
+        if is_first_process:
+            begun["run"] = file_digest(checkpoints / RUN_FILE)
+            fill = partial(
+                write, training=training, data=data, dev=dev, start_folder=start_folder, begun=begun, aim=aim
+            )
+            write_folder(out, fill, overwrite=run.overwrite)
+            remove_folder(checkpoints)
     return training
 
 
