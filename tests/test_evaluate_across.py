@@ -69,7 +69,7 @@ def test_questions_of_one_language_meet_documents_of_the_other_by_their_ids() ->
     assert both.own_questions == {"q0": "school", "q1": "river", "q2": "tree"}
     assert across(english(), english()).own_questions == {}
     without = replace(english(), queries={"q0": "school"}, qrels={"q0": {"d0": 1}})
-    assert across(korean(), without).own_questions == {}  # a mean over other questions is no ceiling
+    assert across(korean(), without).own_questions == {"q0": "school"}
     strangers = replace(english(), corpus={"x": "school"}, queries={"q0": "school"}, qrels={"q0": {"x": 1}})
     with pytest.raises(SembridgeError, match="the same ids"):
         across(korean(), strangers)
@@ -82,6 +82,15 @@ def test_a_pivot_that_is_the_source_itself_reaches_the_ceiling(place: Path) -> N
     (report,) = compare_across({"same": source}, source, [both], references=AcrossReferences())
     rows = {row.name: row.evaluation.per_query for row in report.rows}
     assert rows["same"] == rows["english-questions"] == rows["english"]
+
+
+def test_a_ceiling_is_that_of_the_same_questions(place: Path) -> None:
+    source = load_encoder(place / "source")
+    both = across(korean(), english())
+    some = replace(both, own_questions={"q0": "school"})
+    for given, expected in ((both, True), (some, False), (some.sample(None, None, seed=0), False)):
+        (report,) = compare_across({}, source, [given], references=AcrossReferences())
+        assert ("english-questions" in [row.name for row in report.rows]) is expected
 
 
 def test_rows_are_the_pivot_its_ceiling_a_dictionary_the_source_and_the_bridge(place: Path, tmp_path: Path) -> None:

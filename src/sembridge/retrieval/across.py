@@ -46,7 +46,8 @@ class AcrossData:
 
     Attributes:
         data: the test collection.
-        own_questions: query id -> the same question in the documents' language; empty where not all have one.
+        own_questions: query id -> the same question in the documents' language, of those that have one; empty where
+            they are the same texts.
     """
 
     data: RetrievalData
@@ -85,7 +86,7 @@ def across(questions: RetrievalData, documents: RetrievalData) -> AcrossData:
         qrels=qrels,
     )
     own = {query: documents.queries[query] for query in data.queries if query in documents.queries}
-    return AcrossData(data, own if len(own) == len(qrels) and own != data.queries else {})
+    return AcrossData(data, {} if all(data.queries[query] == text for query, text in own.items()) else own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +131,7 @@ def compare_across(
         if references is None:
             return
         own = by_name[data.name].own_questions
-        if own:
+        if len(own) == len(data.queries):  # a mean over other questions is no ceiling
             asked = replace(data, queries=dict(own))
             yield system_row(OWN_QUESTIONS, "ceiling", evaluate(source, asked, **vars(settings)))
         yield _lexical_row(data, english_of, settings)
