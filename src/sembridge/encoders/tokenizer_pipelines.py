@@ -53,11 +53,16 @@ def wordpiece(
     alphabet: Collection[str] = (),
     limit_alphabet: int | None = None,
     longest_word: int = 100,
+    continuing: Collection[str] = (),
 ) -> tuple[Tokenizer, trainers.Trainer]:
     """BERT's kind. Where no spaces are set, words have no start, and no piece is marked as continuing one.
 
     Args:
         longest_word: characters; a longer word, or run of a text without spaces, is unknown as a whole.
+        continuing: characters that are pieces within words, too, whether the corpus has them there or not: one unknown
+            letter makes a whole word unknown. They are named to the trainer as special tokens are, which
+            `without_named_pieces` undoes, and so have ids before it meets them in the order of chance: the same corpus
+            gives the same tokens.
     """
     prefix = _PREFIX if spaces else ""
     tokenizer = Tokenizer(
@@ -69,7 +74,8 @@ def wordpiece(
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix=_PREFIX)
     return tokenizer, trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=[*ROLES.values()], continuing_subword_prefix=prefix,
+        vocab_size=size, continuing_subword_prefix=prefix,
+        special_tokens=[*ROLES.values(), *(f"{_PREFIX}{character}" for character in sorted(continuing))],
         initial_alphabet=sorted(alphabet), limit_alphabet=limit_alphabet,
     )  # fmt: skip
 
@@ -108,13 +114,14 @@ def finished(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512, **ROLES)
 
 
-def with_continuing_letters(tokenizer: Tokenizer, letters: Iterable[str]) -> None:
-    """Adds ##x for every letter x to a WordPiece model: one letter that only began words makes a whole word unknown."""
-    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
-    for letter in sorted(letters):
-        vocabulary.setdefault(f"{_PREFIX}{letter}", len(vocabulary))
-    tokenizer.model = models.WordPiece(vocabulary, unk_token=ROLES["unk_token"], continuing_subword_prefix=_PREFIX)
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in ROLES.values()])
+def without_named_pieces(tokenizer: Tokenizer) -> Tokenizer:
+    """The trained WordPiece tokenizer, in which the pieces that its trainer was given are pieces like all others."""
+    vocabulary = tokenizer.get_vocab()
+    plain = Tokenizer(models.WordPiece(vocabulary, unk_token=ROLES["unk_token"], continuing_subword_prefix=_PREFIX))
+    plain.normalizer, plain.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    plain.decoder = tokenizer.decoder
+    plain.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in ROLES.values()])
+    return plain
 
 
 _PAGE_BITS = 7

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerFast
 
@@ -19,7 +20,7 @@ from sembridge.encoders.tokenizer_pipelines import (
     finished,
     normalizer,
     unigram,
-    with_continuing_letters,
+    without_named_pieces,
     wordpiece,
 )
 from sembridge.encoders.tokenizer_recipe import TokenizerRecipe
@@ -28,6 +29,9 @@ from sembridge.encoders.words import has_no_spaces, words
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import write_folder
 from sembridge.files.progress import watched
+
+if TYPE_CHECKING:
+    from tokenizers.normalizers import Normalizer
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +100,7 @@ class _Profile:
 
     n_texts: int
     words: Counter[str]
-    letters: Counter[str]
+    characters: Counter[str]
     spaces: bool
     held_out: list[str]
 
@@ -105,9 +109,20 @@ class _Profile:
         return len(self.held_out) >= _FEWEST_HELD_OUT
 
     @property
+    def letters(self) -> Counter[str]:
+        """Letters and marks of the texts."""
+        return Counter({c: n for c, n in self.characters.items() if unicodedata.category(c)[0] in "LM"})
+
+    @property
     def common_letters(self) -> list[str]:
-        total = self.letters.total()
-        return [letter for letter, n in self.letters.items() if n >= _COMMON_LETTER * total]
+        letters = self.letters
+        return [letter for letter, n in letters.items() if n >= _COMMON_LETTER * letters.total()]
+
+    def within_words(self, normalizer: "Normalizer", most: int) -> set[str]:
+        """The most frequent characters that can stand within a word, in their normalized form."""
+        frequent = sorted(self.characters, key=lambda character: (-self.characters[character], character))[:most]
+        normal = {normalizer.normalize_str(character) for character in frequent}
+        return {c for c in normal if len(c) == 1 and not c.isspace() and unicodedata.category(c)[0] != "P"}
 
 
 def train_tokenizer(
@@ -151,19 +166,18 @@ def _profile(texts: Iterable[str]) -> _Profile:
     """Of the first texts; a pass over a corpus of any size would not tell more."""
     first = list(itertools.islice(texts, 100))
     counted: Counter[str] = Counter()
-    letters: Counter[str] = Counter()
+    characters: Counter[str] = Counter()
     held_out: list[str] = []
     n_texts = 0
     for n_texts, text in enumerate(itertools.islice(texts, _PROFILED_TEXTS), start=1):
         counted.update(words(text))
-        letters.update(unicodedata.normalize("NFC", text))
+        characters.update(unicodedata.normalize("NFC", text))
         if _is_held_out(n_texts) and len(held_out) < _MOST_MEASURED:
             held_out.append(text)
-    for character in [c for c in letters if unicodedata.category(c)[0] not in "LM"]:
-        del letters[character]
-    if not letters:
+    profile = _Profile(n_texts, counted, characters, not has_no_spaces(first), held_out)
+    if not profile.letters:
         raise SembridgeError(f"{n_texts:,} texts hold no letter; expected text of the language to learn from.")
-    return _Profile(n_texts, counted, letters, not has_no_spaces(first), held_out)
+    return profile
 
 
 def _is_held_out(number: int) -> bool:
@@ -207,19 +221,19 @@ def _train(
     normal = normalizer(
         recipe.language, keep_case=recipe.keep_case, strip_accents=bool(recipe.strip_accents), spaces=spaces
     )
-    known = alphabet(profile.common_letters, normal)
-    letters = [c for c in known if unicodedata.category(c)[0] in "LMN"] if spaces else []
+    known, most = alphabet(profile.common_letters, normal), size // 2
     if recipe.family == "bpe":
         tokenizer, trainer = byte_level_bpe(normal, size)
     elif recipe.family == "unigram":
         tokenizer, trainer = unigram(normal, size, spaces=spaces, alphabet=known)
     else:
+        letters = {c for c in known if unicodedata.category(c)[0] in "LMN"}
+        continuing = letters | profile.within_words(normal, min(most, (size - len(known)) // 4))
+        own: dict[str, Any] = {"continuing": continuing} if spaces else {"longest_word": _LONGEST_RUN}
         tokenizer, trainer = wordpiece(
-            normal, size - len(letters), spaces=spaces, alphabet=known, limit_alphabet=len(known) + size // 2,
-            **({} if spaces else {"longest_word": _LONGEST_RUN}),
+            normal, size, spaces=spaces, alphabet=known, limit_alphabet=len(known) + most,
+            **own,
         )  # fmt: skip
     trainer.show_progress = progress  # type: ignore[attr-defined]  # of every trainer, but not of their base class
     tokenizer.train_from_iterator(texts, trainer=trainer)
-    if recipe.family == "wordpiece" and letters:
-        with_continuing_letters(tokenizer, letters)
-    return finished(tokenizer)
+    return finished(without_named_pieces(tokenizer) if recipe.family == "wordpiece" and spaces else tokenizer)
