@@ -1,17 +1,21 @@
 """Texts a second through a bridge: `embed_texts` against `SentenceTransformer.encode`, in one run.
 
     python benchmarks/bridging.py --bridge intfloat/multilingual-e5-small --tokenizer monologg/kobigbird-bert-base \\
-        --shape 24,1024,16,4096 --out benchmarks/results/bridging.json
+        --source naver/splade-v3 --shape 24,1024,16,4096 --out benchmarks/results/bridging.json
 
 The texts are those of a vocabulary's tokens, drawn with a seed and kept in the order of their ids. Stock is `encode` in
 batches of 32, as its default is. All ways take turns within every repeat, so that a busy machine slows all of them; a
 ratio is the median over repeats. Processor seconds count, on one thread: the machine may be shared. The limit is that
 of the processor: the bridge's matrix products alone, at the best speed that one of its shapes reaches here, without
 attention, activations or padding. With `--shape` a second bridge of that size (bge-m3's above) is measured too, with
-random weights and the first one's tokenizer, on an eighth of the texts.
+random weights and the first one's tokenizer, on every second text and in three rounds. With `--source` the same texts
+are placed among 3,000 words of that vocabulary, too, and it is counted how many get the source tokens that float32 gives
+them, in bfloat16 and in int8 (torch's own dynamic quantisation of the linear layers).
 """
 
 import argparse
+import copy
+import itertools
 import json
 import platform
 import random
@@ -31,7 +35,11 @@ from sembridge import load_bridge, load_tokenizer
 from sembridge.encoders.fingerprint import default_prompt
 from sembridge.encoders.prepacked import prepacked
 from sembridge.encoders.vocabulary import read_vocabulary
+from sembridge.language_transfer.entmax import Entmax
 from sembridge.language_transfer.even_batches import computable, encode_evenly
+from sembridge.language_transfer.initialization.hub_correction import hub_corrected
+from sembridge.language_transfer.recipe import PRESETS
+from sembridge.language_transfer.similarity import sparse_weights
 
 STOCK = "encode, batches of 32"
 
@@ -129,8 +137,6 @@ def product_speed(bridge: SentenceTransformer, dtype: torch.dtype, n_tokens: int
 
 def of_shape(like: SentenceTransformer, shape: str) -> SentenceTransformer:
     """A bridge of `layers,width,heads,intermediate` with random weights, and the tokenizer and prompt of another."""
-    import copy
-
     from transformers import AutoModel
 
     layers, width, heads, intermediate = map(int, shape.split(","))
@@ -145,6 +151,44 @@ def of_shape(like: SentenceTransformer, shape: str) -> SentenceTransformer:
     return bridge
 
 
+def supports(bridge: SentenceTransformer, source: str, targets: list[str], n_source: int) -> list[dict[str, object]]:
+    """A row a number format: speed against float32, and shares of targets with the same source tokens by preset."""
+    words = [text for text in token_texts(source, 10**9, 0) if text.isalpha() and text.isascii() and len(text) > 1]
+    words = words[:n_source]
+    int8 = copy.copy(bridge)
+    int8._modules = dict(bridge._modules)
+    int8[0] = copy.copy(bridge[0])
+    int8[0]._modules = {"model": torch.ao.quantization.quantize_dynamic(bridge[0].model, {nn.Linear}, torch.qint8)}
+    known = {"float32": bridge, "bfloat16": computable(bridge, "bfloat16"), "int8": int8}
+    rows: list[dict[str, object]] = []
+    expected: dict[str, list[list[int]]] = {}
+    for name, of in known.items():
+        even(of, targets[:64])
+        start = time.process_time()
+        vectors = even(of, [*words, *targets])
+        seconds = time.process_time() - start
+        unit = torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+        found = {preset: source_tokens(unit[: len(words)], unit[len(words) :], preset) for preset in PRESETS}
+        expected = expected or found
+        same = {
+            preset: sum(a == b for a, b in zip(found[preset], expected[preset], strict=True)) / len(targets)
+            for preset in found
+        }
+        rows.append({"format": name, "texts/s": (len(words) + len(targets)) / seconds, "same source tokens": same})
+        print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def source_tokens(source: torch.Tensor, target: torch.Tensor, preset: str) -> list[list[int]]:
+    settings = PRESETS[preset]
+    placed = hub_corrected(target, source, settings["hub_neighbours"], memory_budget=2**30, device="cpu")
+    weights = sparse_weights(
+        placed.target, placed.source, rule=Entmax(settings["alpha"]), memory_budget=2**30, device="cpu"
+    )
+    starts, columns = weights.crow_indices.tolist(), weights.col_indices.tolist()
+    return [sorted(columns[start:end]) for start, end in itertools.pairwise(starts)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bridge", required=True, help="a dense transformer: hub id or folder")
@@ -152,6 +196,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", default="mini/tokenizer-ko")
     parser.add_argument("--shape", metavar="LAYERS,WIDTH,HEADS,INTERMEDIATE", help="of a second bridge")
     parser.add_argument("--shape-name", default="bge-m3's shape")
+    parser.add_argument("--source", help="tokenizer or encoder whose words the texts are placed among")
     parser.add_argument("--texts", type=int, default=640)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
@@ -160,9 +205,11 @@ def main() -> None:
     torch.set_num_threads(1)
     texts = token_texts(arguments.tokenizer, arguments.texts, arguments.seed)
     bridge, name = load_bridge(arguments.bridge), arguments.name or arguments.bridge
-    bridges = {name: (bridge, texts)}
+    rows = rows_of(name, bridge, texts, arguments.repeats)
     if arguments.shape:
-        bridges[arguments.shape_name] = (of_shape(bridge, arguments.shape), texts[::8])
+        large = of_shape(bridge, arguments.shape)
+        rows += rows_of(arguments.shape_name, large, texts[::2], min(3, arguments.repeats))
+    placed = supports(bridge, arguments.source, texts, 3000) if arguments.source else []
     result = {
         "bridge": name,
         "tokenizer": arguments.tokenizer,
@@ -170,7 +217,8 @@ def main() -> None:
         "repeats": arguments.repeats,
         "processor_has_bfloat16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
         "processor": processor(),
-        "rows": [row for called, of in bridges.items() for row in rows_of(called, *of, arguments.repeats)],
+        "rows": rows,
+        "supports": placed,
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "transformers", "sentence-transformers")},

@@ -283,10 +283,102 @@ def preset_cost(_: Path) -> str:
 
 def bridging(_: Path) -> str:
     body = [
-        [r["way"], f"{r['texts/s']:.0f}", f"{r['times stock']:.2f}", f"{r['smallest cosine']:.5f}"]
+        [r["bridge"], r["way"], f"{r['texts/s']:.0f}", f"{r['times stock']:.2f}", f"{r['limit, times stock']:.2f}",
+         f"{r['smallest cosine']:.5f}"]
         for r in load("bridging")["rows"]
+    ]  # fmt: skip
+    header = ["bridge", "way", "texts/s", "times stock", "limit of the processor, times stock", "smallest cosine"]
+    return table(header, body) + "\n\n" + _versions("bridging")
+
+
+def search_million(_: Path) -> str:
+    """Every engine at its fastest setting that reaches a recall."""
+    body = []
+    for r in load("search_million")["engines"]:
+        cells = [_at_recall(r["at"][recall]) for recall in ("0.95", "0.99", "1.0")]
+        body.append([r["engine"], f"{r['build_core_seconds']:.0f}", f"{r['disk_mb']:,.0f}", f"{r['memory_mb']:,.0f}",
+                     *cells])  # fmt: skip
+    header = ["engine", "build, core s", "disk MB", "memory MB", "recall .95", "recall .99", "recall 1"]
+    return table(header, body) + "\n\n" + _versions("search_million")
+
+
+def _at_recall(found: dict | None) -> str:
+    if found is None:
+        return "not reached"
+    return (
+        f"{found['p50_ms']:.2f} / {found['p95_ms']:.2f} / {found['p99_ms']:.2f} ms, "
+        f"{found['queries_per_core_second']:,.0f} /s"
+    )
+
+
+def encode_rivals(_: Path) -> str:
+    body = [
+        [r["way"], f"{r['documents/s']:.1f}", f"{r['times stock']:.2f}",
+         "" if r["megabytes"] is None else f"{r['megabytes']:.0f}", f"{r['largest difference']:.1e}",
+         f"{r['nDCG@10']:.4f}"]
+        for r in load("encode_rivals")["rows"]
+    ]  # fmt: skip
+    header = ["", "documents/s", "times stock", "MB beyond the model", "largest difference", MEASURE]
+    return table(header, body) + "\n\n" + _versions("encode_rivals")
+
+
+def start_up(_: Path) -> str:
+    body = [
+        [f"`{r['command']}`", f"{r['processor seconds']:.2f}", f"{r['times torch']:.2f}"]
+        for r in load("start_up")["rows"]
     ]
-    return table(["", "texts/s", "times stock", "smallest cosine"], body) + "\n\n" + _versions("bridging")
+    return table(["", "processor s", "times `import torch`"], body) + "\n\n" + _versions("start_up")
+
+
+def gpu(_: Path) -> str:
+    if not (RESULTS / "gpu.json").exists():
+        return (
+            "Not measured: no GPU was at hand. `python benchmarks/gpu.py --out benchmarks/results/gpu.json` fills this."
+        )
+    body = [
+        [r["what"], r["way"], f"{r['seconds']:.2f} s", f"{r['baseline']} {r['baseline seconds']:.2f} s",
+         f"{r['times faster']:.2f}"]
+        for r in load("gpu")["rows"]
+    ]  # fmt: skip
+    return table(["", "way", "seconds", "beside", "times faster"], body) + "\n\n" + _versions("gpu")
+
+
+def how_fast(_: Path) -> str:
+    """What a user waits for: ours, the best other way, and the limit where there is one."""
+    bridge = load("bridging")["rows"]
+    stock, own = bridge[0], next(r for r in bridge if r["way"] == "embed_texts")
+    ways = {r["way"]: r for r in load("encode_rivals")["rows"]}
+    others = [r for way, r in ways.items() if not way.startswith("sembridge") and "int8" not in way]
+    rival, fast = max(others, key=lambda r: r["documents/s"]), ways["sembridge, fast"]
+    many = load("search_million")
+    engines = {r["engine"]: r for r in many["engines"]}
+    exact = engines["exact"]
+    rest = [r for name, r in engines.items() if name != "exact"]
+    built = min(rest, key=lambda r: r["build_core_seconds"])
+    found = min((r for r in rest if r["at"]["0.99"]), key=lambda r: r["at"]["0.99"]["p50_ms"])
+    step = load("training_step")["rows"][0]
+    starts = {r["command"]: r for r in load("start_up")["rows"]}
+    search, imports = starts["sembridge search"], starts["import sentence_transformers"]
+    n = f"{many['n_documents']:,}"
+    body = [
+        ["transfer: texts through e5-small", f"{own['texts/s']:.0f} /s",
+         f"SentenceTransformer.encode {stock['texts/s']:.0f} /s", f"{own['times stock']:.2f}",
+         f"{own['limit, texts/s']:.0f} /s, the bare matrix products"],
+        ["encode: documents, `fast`", f"{fast['documents/s']:.1f} /s", f"{rival['way']} {rival['documents/s']:.1f} /s",
+         f"{fast['documents/s'] / rival['documents/s']:.2f}", "the matrix products of the body"],
+        [f"index: {n} vectors, `exact`", f"{exact['build_core_seconds']:.1f} s",
+         f"{built['engine']} {built['build_core_seconds']:.1f} s",
+         f"{built['build_core_seconds'] / exact['build_core_seconds']:.2f}", "writing them"],
+        [f"query: among {n}, `exact`, recall 1", f"{exact['at']['1.0']['p50_ms']:.2f} ms",
+         f"{found['engine']} {found['at']['0.99']['p50_ms']:.2f} ms at .99",
+         f"{found['at']['0.99']['p50_ms'] / exact['at']['1.0']['p50_ms']:.2f}", "reading the query's lists once"],
+        ["train: a step, fp32", f"{step['sembridge']['seconds']:.2f} s",
+         f"the stock trainer's {step['stock']['seconds']:.2f} s", f"{step['times faster']:.2f}", ""],
+        ["start: `sembridge search`", f"{search['processor seconds']:.1f} s",
+         f"importing sentence-transformers {imports['processor seconds']:.1f} s",
+         f"{imports['processor seconds'] / search['processor seconds']:.2f}", "that import"],
+    ]  # fmt: skip
+    return table(["what one waits for", "sembridge", "best other way", "times faster", "limit"], body)
 
 
 def memory_picture() -> str:
@@ -376,6 +468,8 @@ MAKERS: dict[str, Callable[..., str]] = {
     "training-step": training_step, "preset-cost": preset_cost, "bridging": bridging, "pruning": pruning, "part": part,
     "across": across, "across-pairs": across_pairs,
     "latin-script": latin_script,
+    "search-million": search_million, "encode-rivals": encode_rivals, "start-up": start_up, "gpu": gpu,
+    "how-fast": how_fast,
     "versions": lambda _, name: _versions(name),
 }  # fmt: skip
 

@@ -66,9 +66,18 @@ def test_layers_of_other_classes_and_dtypes_stay_as_they_are() -> None:
         def forward(self, given: torch.Tensor) -> torch.Tensor:
             return 2 * super().forward(given)
 
+    class Quantised(torch.Tensor):
+        """As libraries of quantisation put it into a plain layer."""
+
     model = nn.Sequential(Doubled(4, 4), nn.Linear(4, 4)).double()
+    model[1].weight = nn.Parameter(model[1].weight.detach().as_subclass(Quantised))
+    assert type(model[1].weight) is Quantised
     given = torch.ones(2, 4, dtype=torch.double)
     with torch.inference_mode():
         expected = model(given)
         with prepacked(model, FEWEST_TEXTS):
             assert torch.equal(model(given), expected)
+        quantised = nn.Linear(4, 4)
+        quantised.weight = nn.Parameter(quantised.weight.detach().as_subclass(Quantised))
+        with prepacked(quantised, FEWEST_TEXTS):
+            assert type(quantised(torch.ones(2, 4))) is Quantised

@@ -50,6 +50,8 @@ class _Prepacked(TorchFunctionMode):
 
 
 def _can_be_packed(weight: torch.Tensor) -> bool:
+    if type(weight) is not nn.Parameter:  # a quantised one is of a class of its own, which multiplies as it likes
+        return False
     return weight.device.type == "cpu" and bool(torch.backends.mkldnn.enabled) and _works(weight.dtype)
 
 
