@@ -9,8 +9,8 @@ ratio is the median over repeats. Processor seconds count, on one thread: the ma
 of the processor: the bridge's matrix products alone, at the best speed that one of its shapes reaches here, without
 attention, activations or padding. With `--shape` a second bridge of that size (bge-m3's above) is measured too, with
 random weights and the first one's tokenizer, on every second text and in three rounds. With `--source` the same texts
-are placed among 3,000 words of that vocabulary, too, and it is counted how many get the source tokens that float32 gives
-them, in bfloat16 and in int8 (torch's own dynamic quantisation of the linear layers).
+are placed among 3,000 words of that vocabulary, too, and it is counted how many get the source tokens that float32
+gives them, in bfloat16 and in int8 (torch's own dynamic quantisation of the linear layers).
 """
 
 import argparse

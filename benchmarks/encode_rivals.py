@@ -6,7 +6,7 @@ The bundled encoder, documents as in `encode_throughput`, one thread, processor 
 is the median over repeats. ONNX Runtime runs the graph that `sembridge export onnx` writes, as fastembed would, in
 float32 and with its weights quantised to int8 (`quantize_dynamic`); OpenVINO runs the same graph where it is there.
 Sentence Transformers' own ONNX and OpenVINO backends are left out: optimum-onnx and optimum-intel want transformers
-below 4.58 and below 5.6. Memory is the most that a pass took beyond what the process held before; Linux alone tells it.
+below 4.58 and below 5.6.
 """
 
 import argparse
@@ -97,24 +97,6 @@ def openvino(graph: Path) -> Encode:
     return in_batches(graph.parent, lambda features: model({name: features[name] for name in names})[model.output(0)])
 
 
-def most_memory(encode: Encode, texts: list[str]) -> float | None:
-    """Megabytes that a pass took at its highest, beyond what the process held before."""
-    status, peak = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not peak.exists():
-        return None
-    try:
-        peak.write_text("5")  # the highest mark starts again from here
-    except OSError:
-        return None
-    before = _kilobytes(status, "VmRSS")
-    encode(texts)
-    return (_kilobytes(status, "VmHWM") - before) / 1024
-
-
-def _kilobytes(status: Path, name: str) -> int:
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
-
-
 def ndcg(encode: Encode, queries: dict[str, str], corpus: dict[str, str], qrels: dict[str, dict[str, int]]) -> float:
     """nDCG@10 where queries are encoded as documents are: an encoder with one side."""
     import ir_measures
@@ -151,7 +133,6 @@ def measure(encoder: SparseEncoder, texts: list[str], repeats: int, n_queries: i
                 "way": way,
                 "documents/s": len(texts) / statistics.median(taken),
                 "times stock": ratio,
-                "megabytes": most_memory(encode, texts),
                 "largest difference": float(np.abs(encode(texts) - expected).max()),
                 "nDCG@10": ndcg(encode, queries, data.corpus, qrels) if n_queries else None,
             }
@@ -183,7 +164,8 @@ def main() -> None:
     texts = draw_texts(arguments.texts, 83, arguments.seed)
     rows = measure(load_encoder(arguments.encoder), texts, arguments.repeats, arguments.queries)
     result = {
-        "encoder": arguments.encoder, "n_texts": len(texts), "repeats": arguments.repeats, "rows": rows,
+        "encoder": arguments.encoder, "n_texts": len(texts), "repeats": arguments.repeats,
+        "n_queries": arguments.queries, "rows": rows,
         "processor_has_bfloat16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()), "versions": versions(),
     }  # fmt: skip
     content = json.dumps(result, indent=1)

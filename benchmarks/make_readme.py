@@ -291,6 +291,32 @@ def bridging(_: Path) -> str:
     return table(header, body) + "\n\n" + _versions("bridging")
 
 
+def bridging_formats(_: Path) -> str:
+    body = [
+        [r["format"], f"{r['texts/s']:.0f}", *(f"{r['same source tokens'][p]:.1%}" for p in ("default", "paper"))]
+        for r in load("bridging")["supports"]
+    ]
+    return table(["", "texts/s", "same source tokens, preset default", "preset paper"], body)
+
+
+def cold_transfer(_: Path) -> str:
+    """Minutes of a whole transfer: texts over the measured texts a second, and the measured rest."""
+    bridge = load("bridging")["bridge"]
+    speed = {r["way"]: r["texts/s"] for r in load("bridging")["rows"] if r["bridge"] == bridge}
+    before, own, half = (speed[way] for way in ("encode, batches of 32", "embed_texts", "embed_texts in bfloat16"))
+    body = []
+    for r in load("cold_transfer")["rows"]:
+        rest, carried = r["other seconds"], r["texts"] - r["source texts"]
+        cold = [rest + n / rate for n, rate in ((r["texts"], before), (r["texts"], own), (carried, own),
+                                                (r["texts"], half), (carried, half))]  # fmt: skip
+        name = f"{r['encoder']} to {r['tokenizer']}, {r['n_target']:,}"
+        times = [f"{seconds:.0f} s ({cold[0] / seconds:.1f})" for seconds in cold[1:]]
+        body.append([name, f"{r['texts']:,}", f"{cold[0]:.0f} s", *times, f"{rest:.0f} s"])
+    header = ["transfer", "texts", "cold, stock order", "cold", "cold, English vectors carried", "cold, bfloat16",
+              "both", "warm"]  # fmt: skip
+    return table(header, body) + "\n\n" + _versions("cold_transfer")
+
+
 def search_million(_: Path) -> str:
     """Every engine at its fastest setting that reaches a recall."""
     body = []
@@ -313,12 +339,11 @@ def _at_recall(found: dict | None) -> str:
 
 def encode_rivals(_: Path) -> str:
     body = [
-        [r["way"], f"{r['documents/s']:.1f}", f"{r['times stock']:.2f}",
-         "" if r["megabytes"] is None else f"{r['megabytes']:.0f}", f"{r['largest difference']:.1e}",
+        [r["way"], f"{r['documents/s']:.1f}", f"{r['times stock']:.2f}", f"{r['largest difference']:.1e}",
          f"{r['nDCG@10']:.4f}"]
         for r in load("encode_rivals")["rows"]
     ]  # fmt: skip
-    header = ["", "documents/s", "times stock", "MB beyond the model", "largest difference", MEASURE]
+    header = ["", "documents/s", "times stock", "largest difference", MEASURE]
     return table(header, body) + "\n\n" + _versions("encode_rivals")
 
 
@@ -355,7 +380,8 @@ def how_fast(_: Path) -> str:
     exact = engines["exact"]
     rest = [r for name, r in engines.items() if name != "exact"]
     built = min(rest, key=lambda r: r["build_core_seconds"])
-    found = min((r for r in rest if r["at"]["0.99"]), key=lambda r: r["at"]["0.99"]["p50_ms"])
+    found = min((r for r in rest if r["at"]["1.0"]), key=lambda r: r["at"]["1.0"]["p50_ms"])
+    own_ms, other_ms = exact["at"]["1.0"]["p50_ms"], found["at"]["1.0"]["p50_ms"]
     step = load("training_step")["rows"][0]
     starts = {r["command"]: r for r in load("start_up")["rows"]}
     search, imports = starts["sembridge search"], starts["import sentence_transformers"]
@@ -369,9 +395,8 @@ def how_fast(_: Path) -> str:
         [f"index: {n} vectors, `exact`", f"{exact['build_core_seconds']:.1f} s",
          f"{built['engine']} {built['build_core_seconds']:.1f} s",
          f"{built['build_core_seconds'] / exact['build_core_seconds']:.2f}", "writing them"],
-        [f"query: among {n}, `exact`, recall 1", f"{exact['at']['1.0']['p50_ms']:.2f} ms",
-         f"{found['engine']} {found['at']['0.99']['p50_ms']:.2f} ms at .99",
-         f"{found['at']['0.99']['p50_ms'] / exact['at']['1.0']['p50_ms']:.2f}", "reading the query's lists once"],
+        [f"query: among {n}, `exact`", f"{own_ms:.2f} ms", f"{found['engine']} {other_ms:.2f} ms",
+         f"{other_ms / own_ms:.2f}", "reading the query's lists once"],
         ["train: a step, fp32", f"{step['sembridge']['seconds']:.2f} s",
          f"the stock trainer's {step['stock']['seconds']:.2f} s", f"{step['times faster']:.2f}", ""],
         ["start: `sembridge search`", f"{search['processor seconds']:.1f} s",
@@ -469,7 +494,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "across": across, "across-pairs": across_pairs,
     "latin-script": latin_script,
     "search-million": search_million, "encode-rivals": encode_rivals, "start-up": start_up, "gpu": gpu,
-    "how-fast": how_fast,
+    "how-fast": how_fast, "cold-transfer": cold_transfer, "bridging-formats": bridging_formats,
     "versions": lambda _, name: _versions(name),
 }  # fmt: skip
 

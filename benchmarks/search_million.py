@@ -290,6 +290,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--n", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--real", type=int, default=400, help="documents encoded, which the others are made of")
     parser.add_argument("--engines", nargs="+", default=[*ENGINES], choices=[*ENGINES])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "sembridge-search")
     parser.add_argument("--seed", type=int, default=0)
@@ -297,7 +298,9 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     arguments.work.mkdir(parents=True, exist_ok=True)
-    real, queries = encoded("ko", arguments.data, arguments.work, n_documents=2000, n_queries=arguments.queries)
+    real, queries = encoded(
+        "ko", arguments.data, arguments.work, n_documents=arguments.real, n_queries=arguments.queries
+    )
     file, query_file = arguments.work / f"many-{arguments.n}.npz", arguments.work / "many-queries.npz"
     save_npz(file, vectors := synthetic(real, arguments.n, arguments.seed), compressed=False)
     save_npz(query_file, queries, compressed=False)
@@ -310,7 +313,7 @@ def main() -> None:
         print(json.dumps(asdict(found[-1])), file=sys.stderr, flush=True)
     file.unlink()
     result = {
-        "n_documents": arguments.n, "n_queries": queries.shape[0], "active_dims": dims, "seed": arguments.seed,
+        "n_documents": arguments.n, "n_queries": queries.shape[0], "n_real": arguments.real, "active_dims": dims, "seed": arguments.seed,
         "engines": [
             {**asdict(engine), "at": {str(r): s and dataclasses.asdict(s) for r in RECALLS for s in [engine.at(r)]}}
             for engine in found
