@@ -313,7 +313,8 @@ def main() -> None:
         print(json.dumps(asdict(found[-1])), file=sys.stderr, flush=True)
     file.unlink()
     result = {
-        "n_documents": arguments.n, "n_queries": queries.shape[0], "n_real": arguments.real, "active_dims": dims, "seed": arguments.seed,
+        "n_documents": arguments.n, "n_queries": queries.shape[0], "n_real": arguments.real, "active_dims": dims,
+        "seed": arguments.seed,
         "engines": [
             {**asdict(engine), "at": {str(r): s and dataclasses.asdict(s) for r in RECALLS for s in [engine.at(r)]}}
             for engine in found
