@@ -241,6 +241,8 @@ def write_failure(error: BaseException) -> str | None:
         return os.strerror(error.errno).lower()
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return "file name too long; give a shorter one"
+    if getattr(error, "sqlite_errorname", None) == "SQLITE_FULL":
+        return f"{os.strerror(errno.ENOSPC)}; free some space or give another place".lower()
     # Rust code below safetensors and tokenizers puts the system's error into the text of its own.
     if isinstance(error, Exception) and "os error" in str(error):
         return f"{' '.join(str(error).split())}; free some space or give another place"

@@ -24,6 +24,7 @@ from scipy.sparse import csc_array, csr_array, vstack
 
 from sembridge.deployment.search.protocol import Hit, SparseVector, Term, check_weights, hit_of, payload_of, ranked_hits
 from sembridge.errors import SembridgeError
+from sembridge.files.atomic import write_failure
 
 if TYPE_CHECKING:
     from sembridge.retrieval.corpus import Document
@@ -106,21 +107,22 @@ class ExactEngine:
 
     def create(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._database.executescript(_TABLES)
+        with _refusals(self._folder):
+            self._database.executescript(_TABLES)
         if self.count():
             raise SembridgeError(f"{self._folder} holds {self.count():,} documents already; give a new folder.")
 
     def add(self, documents: "Sequence[Document]", vectors: csr_array) -> None:
         check_weights(vectors)
         payloads = [payload_of(document) for document in documents]
-        with self._transaction():
+        with _refusals(self._folder), self._transaction():
             self._remove([payload["id"] for payload in payloads])
             numbers = [self._insert(payload) for payload in payloads]
             self._add_segment(np.array(numbers), vectors)
         self._forget()
 
     def delete(self, ids: Sequence[str]) -> None:
-        with self._transaction():
+        with _refusals(self._folder), self._transaction():
             self._remove(ids)
         self._forget()
 
@@ -128,7 +130,7 @@ class ExactEngine:
         """Joins small segments up to 8 million postings, without the documents that are gone."""
         for group in _groups(self._read_segments()):
             merged, numbers = _merge(group, self._living())
-            with self._transaction():
+            with _refusals(self._folder), self._transaction():
                 for segment in group:
                     self._database.execute("DELETE FROM segments WHERE name = ?", (segment.name,))
                 if len(numbers):
@@ -254,7 +256,24 @@ class _Transaction:
         self._database.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._database.execute("COMMIT" if error is None else "ROLLBACK")
+        try:
+            if error is None:
+                self._database.execute("COMMIT")
+        finally:
+            if self._database.in_transaction:  # on a full disk SQLite has rolled back itself
+                self._database.execute("ROLLBACK")
+
+
+@contextmanager
+def _refusals(folder: Path) -> Iterator[None]:
+    """Says where the disk refused; what was in the index before stays."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        reason = write_failure(error)
+        if reason is None:
+            raise
+        raise SembridgeError(f"Index {folder} could not be written: {reason}. What was in it stays.") from error
 
 
 def _write_segment(folder: Path, numbers: NDArray[np.int64], vectors: csr_array) -> None:
