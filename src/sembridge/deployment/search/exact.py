@@ -11,6 +11,7 @@ dimensions and holds one float64 a document of one segment.
 import json
 import shutil
 import sqlite3
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -95,12 +96,13 @@ class _Candidate:
 
 
 class ExactEngine:
-    """Inverted lists below a folder; see the module."""
+    """Inverted lists below a folder; see the module. Threads may share one: they take turns."""
 
     def __init__(self, folder: Path, n_dims: int) -> None:
         self._folder = folder
         self._n_dims = n_dims
         self._connection: sqlite3.Connection | None = None
+        self._turn = threading.RLock()
         self._segments: list[_Segment] | None = None
         self._alive: list[NDArray[np.bool_] | None] | None = None
         self._version: int | None = None  # changes when another connection commits
@@ -115,33 +117,34 @@ class ExactEngine:
     def add(self, documents: "Sequence[Document]", vectors: csr_array) -> None:
         check_weights(vectors)
         payloads = [payload_of(document) for document in documents]
-        with _refusals(self._folder), self._transaction():
+        with self._turn, _refusals(self._folder), self._transaction():
             self._remove([payload["id"] for payload in payloads])
             numbers = [self._insert(payload) for payload in payloads]
             self._add_segment(np.array(numbers), vectors)
-        self._forget()
+            self._forget()
 
     def delete(self, ids: Sequence[str]) -> None:
-        with _refusals(self._folder), self._transaction():
+        with self._turn, _refusals(self._folder), self._transaction():
             self._remove(ids)
-        self._forget()
+            self._forget()
 
     def finish(self) -> None:
         """Joins small segments up to 8 million postings, without the documents that are gone."""
-        for group in _groups(self._read_segments()):
-            merged, numbers = _merge(group, self._living())
-            with _refusals(self._folder), self._transaction():
-                for segment in group:
-                    self._database.execute("DELETE FROM segments WHERE name = ?", (segment.name,))
-                if len(numbers):
-                    self._add_segment(numbers, merged)
-        self._forget()
-        self._sweep()
+        with self._turn:
+            for group in _groups(self._read_segments()):
+                merged, numbers = _merge(group, self._living())
+                with _refusals(self._folder), self._transaction():
+                    for segment in group:
+                        self._database.execute("DELETE FROM segments WHERE name = ?", (segment.name,))
+                    if len(numbers):
+                        self._add_segment(numbers, merged)
+            self._forget()
+            self._sweep()
 
     def search(
         self, query: SparseVector, *, top_k: int, tags: Sequence[str] = (), with_terms: bool = False
     ) -> list[Hit]:
-        with self._snapshot():
+        with self._turn, self._snapshot():
             segments = self._read_segments()
             masks = [*_masks(segments, self._tagged(tags))] if tags else self._living_masks()
             best: list[_Candidate] = []
@@ -151,7 +154,8 @@ class ExactEngine:
         return ranked_hits(hits)[:top_k]
 
     def count(self) -> int:
-        return int(self._database.execute("SELECT count(*) FROM documents").fetchone()[0])
+        with self._turn:
+            return int(self._database.execute("SELECT count(*) FROM documents").fetchone()[0])
 
     def drop(self) -> None:
         self.close()
@@ -166,7 +170,9 @@ class ExactEngine:
     @property
     def _database(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = sqlite3.connect(self._folder / "documents.sqlite", isolation_level=None, timeout=60)
+            self._connection = sqlite3.connect(
+                self._folder / "documents.sqlite", isolation_level=None, timeout=60, check_same_thread=False
+            )
         return self._connection
 
     @contextmanager
