@@ -9,13 +9,17 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
+from test_initialization import SOURCE, TARGET, inputs, no_answer
 from tiny import ENGLISH_TEXTS, ENGLISH_WORDS, OVERLAP_TEXTS, TARGET_WORDS, assert_same_vectors, tiny_tokenizer
 from transformers import BertConfig, BertModel
 
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer import even_batches
 from sembridge.language_transfer.bridge import bridge_fingerprint, embed_texts
+from sembridge.language_transfer.bridge_pool import join_bridges
+from sembridge.language_transfer.clock import Clock
 from sembridge.language_transfer.even_batches import computable, encode_evenly, in_dtype, is_plain
+from sembridge.language_transfer.recipe import TransferRecipe
 
 TEXTS = [*ENGLISH_TEXTS, *TARGET_WORDS, *OVERLAP_TEXTS, *ENGLISH_WORDS[:5], "", "homes rivers"]
 PROMPTS = {"prompts": {"query": "find home "}, "default_prompt_name": "query"}
@@ -117,6 +121,19 @@ def test_a_dtype_is_for_bridges_that_compute_in_one(folder: Path) -> None:
     assert same is letters
     with pytest.raises(SembridgeError, match=r"bridge_dtype is float32, and no bridge computes in one \(Letters"):
         in_dtype([letters], "float32")
+
+
+def test_a_recipes_dtype_is_that_of_the_bridge_and_of_its_cache(folder: Path, tmp_path: Path) -> None:
+    fingerprints = []
+    for dtype in (None, "float32", "bfloat16"):
+        recipe = TransferRecipe.build({"bridge_dtype": dtype})
+        vocabularies = inputs(SOURCE, TARGET, recipe, no_answer).vocabularies
+        joined = join_bridges([bridge_of(folder)], vocabularies, recipe, cache_folder=tmp_path, clock=Clock())
+        joined(TEXTS)
+        assert joined.settings is not None
+        fingerprints.append(joined.settings["fingerprint"])
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+    assert {path.name for path in tmp_path.iterdir()} == {*fingerprints}
 
 
 class Scaled(SentenceTransformer):
