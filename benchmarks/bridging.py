@@ -16,18 +16,16 @@ gives them, in bfloat16 and in int8 (torch's own dynamic quantisation of the lin
 import argparse
 import copy
 import itertools
-import json
-import platform
 import random
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from outcome import processor, versions, write
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
@@ -77,11 +75,6 @@ def rows_of(name: str, bridge: SentenceTransformer, texts: list[str], repeats: i
         row |= {"bridge": name, "limit, texts/s": limit, "limit, times stock": limit / stock}
         print(row, file=sys.stderr, flush=True)
     return rows
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def measure(bridge: SentenceTransformer, texts: list[str], repeats: int) -> list[dict[str, object]]:
@@ -219,15 +212,9 @@ def main() -> None:
         "processor": processor(),
         "rows": rows,
         "supports": placed,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
-        },
+        "versions": versions(),
     }
-    content = json.dumps(result, indent=1)
-    print(content)
-    if arguments.out:
-        arguments.out.write_text(content + "\n", encoding="utf-8")
+    write(arguments.out, result)
 
 
 if __name__ == "__main__":

@@ -11,19 +11,18 @@ below 4.58 and below 5.6.
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 from encode_throughput import draw_texts
+from outcome import PACKAGES, versions, write
 from sentence_transformers import SparseEncoder
 
 from sembridge import load_encoder, load_retrieval_data
@@ -141,16 +140,6 @@ def measure(encoder: SparseEncoder, texts: list[str], repeats: int, n_queries: i
     return rows
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("torch", "sentence-transformers", "transformers", "onnxruntime", "openvino"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", default="mini/splade-en")
@@ -166,12 +155,10 @@ def main() -> None:
     result = {
         "encoder": arguments.encoder, "n_texts": len(texts), "repeats": arguments.repeats,
         "n_queries": arguments.queries, "rows": rows,
-        "processor_has_bfloat16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()), "versions": versions(),
+        "processor_has_bfloat16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+        "versions": versions(*PACKAGES, "onnxruntime", "openvino"),
     }  # fmt: skip
-    content = json.dumps(result, indent=1)
-    print(content)
-    if arguments.out:
-        arguments.out.write_text(content + "\n", encoding="utf-8")
+    write(arguments.out, result)
 
 
 if __name__ == "__main__":

@@ -11,18 +11,16 @@ have random weights; seconds are medians of `--repeats` after one call that is n
 """
 
 import argparse
-import json
-import platform
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from outcome import processor, versions, write
 from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
@@ -191,18 +189,12 @@ def main(given: list[str] | None = None) -> None:
     on_gpu = arguments.device.startswith("cuda")
     rows = [row for part in (initialisation, bridging, encoding, training) for row in part(size, clock)]
     result = {
-        "device": torch.cuda.get_device_name(arguments.device) if on_gpu else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name(arguments.device) if on_gpu else processor(),
         "repeats": arguments.repeats,
         "rows": rows,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
-        },
+        "versions": versions(),
     }
-    content = json.dumps(result, indent=1)
-    print(content)
-    if arguments.out:
-        arguments.out.write_text(content + "\n", encoding="utf-8")
+    write(arguments.out, result)
 
 
 if __name__ == "__main__":

