@@ -71,7 +71,7 @@ def test_documents_use_public_names_only() -> None:
 def test_every_verb_of_the_command_line_that_gives_something_is_a_function() -> None:
     from sembridge.cli.verbs import _VERBS
 
-    assert set(_VERBS) - VERBS == {"demo", "doctor", "reproduce", "tokenizer"}
+    assert set(_VERBS) - VERBS == {"bridge-vectors", "demo", "doctor", "reproduce", "tokenizer"}
     # `transfer --tune`, `evaluate` of several encoders, and `tokenizer`
     assert VERBS - set(_VERBS) == {"tune", "compare", "train_tokenizer"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -108,7 +110,10 @@ def test_nothing_to_encode_and_no_batch_are_refused(encoder: SparseEncoder) -> N
         encode_queries(encoder, ["home"], batch_size=0)
 
 
-def test_progress_goes_to_stderr_only(encoder: SparseEncoder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_goes_to_stderr_only(
+    encoder: SparseEncoder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # elsewhere so short a loop says nothing
     encode_corpus(encoder, ["home"])
     assert capsys.readouterr() == ("", "")
     encode_corpus(encoder, ["home"], progress=True)

@@ -12,6 +12,7 @@ from sembridge.cli.options import Cache, Json, Loading, Only, Output, Settings, 
 from sembridge.cli.printing import console, figure_text, print_counts, print_json, print_table, print_text_statistics
 from sembridge.encoders.names import is_here
 from sembridge.errors import SembridgeError
+from sembridge.files.word_pairs import read_dictionary
 from sembridge.language_transfer.extension_check import check_extension
 from sembridge.language_transfer.recipe import TransferRecipe
 
@@ -95,6 +96,8 @@ class BridgeScoring:
             raise SembridgeError(f"--dictionary {self.dictionary} scores a bridge; add --bridge NAME, or leave it out.")
         if self.false_friends and not (self.bridge and text):
             raise SembridgeError("--false-friends are told by a bridge from a text; add --bridge NAME and --text FILE.")
+        if self.dictionary is not None:
+            read_dictionary(self.dictionary)  # a bad one is refused before models are loaded
 
 
 @verb("""Examples:
