@@ -36,16 +36,18 @@ SYSTEMS = {  # rows of the README's table
     "english": "English encoder, untouched",
     "random": "random rows",
     "multivariate": "multivariate Gaussian rows",
-    "sembridge-paper": "SemBridge, the published rule",
-    "sembridge-default": "**SemBridge**",
-    "hybrid-sembridge-default": "**SemBridge fused with BM25**",
-    "bm25-tokens": "BM25",
+    "sembridge-paper": "the paper's rule",
+    "sembridge-default": "**SemBridge's default**",
+    "hybrid-sembridge-default": "**the same fused with BM25**",
+    "bm25-words": "BM25 over words",
+    "bm25-tokens": "BM25 over tokens",
 }
 PUBLISHED = {  # the same of results/published
     "multivariate": "multivariate Gaussian rows",
-    "paper": "SemBridge, the published rule",
-    "default-r0": "**SemBridge**",
-    "bm25-tokens": "BM25",
+    "paper": "the paper's rule",
+    "default-r0": "**SemBridge's default**",
+    "bm25-words": "BM25 over words",
+    "bm25-tokens": "BM25 over tokens",
 }
 README_SOURCE = "mini/splade-en"
 
