@@ -87,7 +87,7 @@ def test_sembridge_and_its_baselines_do_not_know_each_other() -> None:
     here = "language_transfer.initialization"
     for method in METHODS:
         imported = {name.removeprefix(f"{here}.") for name in imports[f"{here}.{method}"] if name.startswith(here)}
-        own = ("evidence", "hub_correction", "text_words")
+        own = ("evidence", "hub_correction", "text_words", "translations")
         baseline = ("univariate", "word_vectors")
         assert imported <= {"inputs", "rows", *(own if method == "sembridge" else baseline)}
 

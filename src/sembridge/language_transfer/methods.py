@@ -54,7 +54,7 @@ METHODS: Mapping[str, Method] = _by_name(
         Method(
             "sembridge",
             needs_bridge=True,
-            optional_files=("target_text",),
+            optional_files=("target_text", "dictionary"),
             own_settings=(
                 "preset", "weighting", "alpha", "top_k", "temperature", "through_words", "merge_twins", "candidates",
                 "hub_neighbours", "restore_norms", "residual", "evidence", "match_activity", "firing_cap",

@@ -40,6 +40,11 @@ class Overlap:
     def __len__(self) -> int:
         return len(self.target_ids)
 
+    def without(self, target_ids: npt.ArrayLike) -> "Overlap":
+        """The pairs of all other target tokens."""
+        kept = ~np.isin(self.target_ids, target_ids)
+        return Overlap(self.source_ids[kept], self.target_ids[kept], self.kinds[kept])
+
     def counts(self) -> dict[str, int]:
         """Number of pairs of each kind, by its name in lower case."""
         return counts(self.kinds, MatchKind)

@@ -8,6 +8,7 @@ from sembridge.encoders.tokenizer_habits import add_special_tokens
 from sembridge.encoders.transplant import check_target_tokenizer
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.language_transfer.extension import extend_tokenizer, extended_overlap
+from sembridge.language_transfer.initialization.translations import translated_tokens
 from sembridge.language_transfer.overlap import Vocabularies, match_vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 
@@ -54,5 +55,7 @@ def prepare_transfer(
         tokenizer = extend_tokenizer(encoder.tokenizer, target_tokenizer, first_new_id=anatomy.n_rows)
     source, target = read_vocabulary(encoder.tokenizer, n_rows=anatomy.n_rows), read_vocabulary(tokenizer)
     overlap = (extended_overlap if recipe.extend else match_vocabularies)(source, target, fuzzy=recipe.fuzzy)
+    if not recipe.extend:  # there the English words stay, and mean what they mean in English
+        overlap = overlap.without([*translated_tokens(recipe.translations, target)])
     check_target_tokenizer(anatomy, tokenizer, n_target=len(target))
     return PreparedTransfer(anatomy, tokenizer, Vocabularies(source, target, overlap), recipe)

@@ -86,7 +86,11 @@ class TransferRecipe(Recipe):
         None, unit="file", group=FILES,
         help=f"wechsel: {_CONTENTS['source_word_vectors']}; ofa: in the space of word_vectors",
     )  # fmt: skip
-    dictionary: Path | None = setting(None, unit="file", help=f"wechsel: {_CONTENTS['dictionary']}", group=FILES)
+    dictionary: Path | None = setting(
+        None, unit="file", group=FILES,
+        help="wechsel; optional for sembridge, which places these words by their English ones, also words that English "
+        f"spells the same: {_CONTENTS['dictionary']}",
+    )  # fmt: skip
     fuzzy: bool = setting(True, help="tokens equal up to case or word start count as overlap", group=ROWS)
     merge_twins: bool = setting(
         help="source tokens of the same text (home, ##home) compete as one candidate", group=ROWS
@@ -208,6 +212,11 @@ class TransferRecipe(Recipe):
     def text_read(self) -> Path | None:
         """The target text, where the method reads one."""
         return self.target_text if "target_text" in self._files_read() else None
+
+    @property
+    def translations(self) -> Path | None:
+        """The dictionary, where the method places tokens by it."""
+        return self.dictionary if "dictionary" in self.rule.optional_files else None
 
     def file(self, name: str) -> Path:
         """The path under one of the file settings.

@@ -31,6 +31,12 @@ from sembridge.language_transfer.initialization.text_words import (
     vectors_through_words,
     words_of_file,
 )
+from sembridge.language_transfer.initialization.translations import (
+    NOTHING,
+    Translations,
+    at_english_words,
+    translated_tokens,
+)
 from sembridge.language_transfer.overlap import Vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.language_transfer.similarity import sparse_weights
@@ -57,7 +63,8 @@ def bridged_rows(inputs: Inputs, words: TextWords) -> CombinedRows:
     source, target, recipe = inputs.source, inputs.target, inputs.recipe
     lenders, alone = candidate_ids(source, recipe.candidates), no_words(len(source))
     candidates, source_vectors = _placed(source, lenders, inputs.bridge, alone)
-    wanted, target_vectors = _placed(target, inputs.new_ids, inputs.bridge, words)
+    translations = translated_tokens(recipe.translations, target)
+    wanted, target_vectors = _placed(target, inputs.new_ids, inputs.bridge, words, translations)
     if len(inputs.new_ids) and len(candidates) == 0:
         raise SembridgeError(
             f"None of the {len(source):,} source tokens can lend its row: the bridge has no vector for any of those "
@@ -95,12 +102,15 @@ def bridged_texts(vocabularies: Vocabularies, recipe: TransferRecipe) -> tuple[l
     return sorted({source.texts[i] for i in lenders}), sorted({target.texts[i] for i in vocabularies.new_ids})
 
 
-def _placed(vocabulary: Vocabulary, ids: np.ndarray, embed: Embed, words: TextWords) -> tuple[np.ndarray, np.ndarray]:
-    """Those of `ids` whose text, or a word around it, the bridge knows, and their vectors (n_placed, dim)."""
+def _placed(
+    vocabulary: Vocabulary, ids: np.ndarray, embed: Embed, words: TextWords, translations: Translations = NOTHING
+) -> tuple[np.ndarray, np.ndarray]:
+    """Those of `ids` whose text, a word around it or a translation the bridge knows; their vectors (n_placed, dim)."""
     texts = [vocabulary.texts[i] for i in ids]
     if not texts:
         return ids, np.zeros((0, 1), np.float32)
     vectors = vectors_through_words(embed(texts), texts, ids, words, embed)
+    vectors = at_english_words(vectors, ids, translations, embed)
     known = vectors.any(1)
     return ids[known], vectors[known]
 
