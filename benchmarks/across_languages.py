@@ -38,12 +38,13 @@ from scipy.sparse import csr_array, vstack
 from sembridge import TransferRecipe, load_bridge, load_encoder, load_retrieval_data, load_tokenizer, transfer
 from sembridge.encoders.transplant import narrowed
 from sembridge.encoders.vectors import encode_corpus, encode_queries
+from sembridge.files.word_pairs import translations
 from sembridge.language_transfer.bridge import embed_texts
 from sembridge.language_transfer.folder import LanguageTransfer
 from sembridge.language_transfer.pivot import Pivot, in_source_vocabulary, pivot_encoder
 from sembridge.language_transfer.pivot_reading import reading_english
 from sembridge.language_transfer.pivot_words import with_words, words_of
-from sembridge.retrieval.across import across, translated_run, translations
+from sembridge.retrieval.across import across, translated_run
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.dense import evaluate_dense
 from sembridge.retrieval.evaluation import evaluate_run, evaluate_vectors

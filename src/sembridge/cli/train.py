@@ -1,6 +1,5 @@
 """`sembridge train`: fine-tune a transferred encoder in its language."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -156,7 +155,7 @@ def train(
     """
     recipe = settings.recipe
     data.check(aligns=models.align_to is not None)
-    from sembridge.training.checkpoints import forget_finished
+    from sembridge.training.checkpoints import forget_finished, is_first_process
 
     forget_finished(output.out)
     output.check()
@@ -165,7 +164,7 @@ def train(
     from sembridge.training.fine_tuning import train as fine_tune
     from sembridge.training.trainer import RunOptions
 
-    progress = not as_json and os.environ.get("RANK", "0") == "0"
+    progress = not as_json and is_first_process()
     run = RunOptions(resume=resume, overwrite=output.overwrite, report_to=report_to or (), progress=progress)
     encoder, aim = models.aimed(loading)
     result = fine_tune(

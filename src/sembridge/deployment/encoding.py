@@ -37,7 +37,8 @@ from sembridge.deployment.shards import (
     write_parquet,
 )
 from sembridge.encoders.names import lasting_name
-from sembridge.encoders.readers import EncodeTexts, Reader, reader_of
+from sembridge.encoders.readers import Reader, reader_of
+from sembridge.encoders.vectors import TextEncoder
 from sembridge.errors import SembridgeError, require
 from sembridge.files.atomic import replacing, write_failure, write_file
 from sembridge.files.digests import file_digest
@@ -211,13 +212,17 @@ def _in_process(reader: Reader, recipe: EncodeRecipe, manifest: ShardsManifest, 
     return records
 
 
-def _text_encoder(reader: Reader, recipe: EncodeRecipe) -> EncodeTexts:
-    return reader.text_encoder(
-        "document", recipe.encode_with, batch_size=recipe.batch_size, max_active_dims=recipe.max_active_dims
+def _text_encoder(reader: Reader, recipe: EncodeRecipe) -> TextEncoder:
+    return TextEncoder(
+        reader.text_model,
+        "document",
+        recipe.encode_with,
+        batch_size=recipe.batch_size,
+        max_active_dims=recipe.max_active_dims,
     )
 
 
-def _encode_shard(encode: EncodeTexts, job: Job, manifest: ShardsManifest, folder: Path) -> ShardRecord:
+def _encode_shard(encode: TextEncoder, job: Job, manifest: ShardsManifest, folder: Path) -> ShardRecord:
     """The record of a shard that is in its place; what one process and every Ray worker do."""
     vectors = encode(job.texts)
     file = f"shard-{job.shard:06d}.parquet"

@@ -1,23 +1,14 @@
 """Who reads texts for an index: an encoder over its own vocabulary, or a pivot over that of another."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, cast
 
-from scipy.sparse import csr_array
-
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
-from sembridge.encoders.settings import BATCH_SIZE, EncodeWith
-from sembridge.encoders.stated import Task
 from sembridge.encoders.vectors import TextEncoder
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
-
-
-EncodeTexts = Callable[[Sequence[str]], csr_array]
-"""Texts to (n_texts, n_dims) float32 rows."""
 
 
 class Reader(Protocol):
@@ -28,6 +19,7 @@ class Reader(Protocol):
         fingerprint: of the encoder over whose vocabulary it writes; None where its weights lie outside torch.
         n_dims: width of the vectors.
         language: what its documents are marked with in an index of several; None: they are not.
+        text_model: what a `TextEncoder` of it is made from; its vectors are `n_dims` wide.
     """
 
     @property
@@ -42,16 +34,8 @@ class Reader(Protocol):
     @property
     def language(self) -> str | None: ...
 
-    def text_encoder(
-        self,
-        task: Task,
-        encode_with: EncodeWith = "stock",
-        *,
-        batch_size: int = BATCH_SIZE,
-        max_active_dims: int | None = None,
-    ) -> EncodeTexts:
-        """One side, prepared once for many calls."""
-        ...
+    @property
+    def text_model(self) -> "SparseEncoder": ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,19 +52,15 @@ class OwnReader:
     @cached_property
     def n_dims(self) -> int:
         # What it gives, not what it says: some modules learn their width from their first text.
-        return int(self.text_encoder("query")(["a"]).shape[1])
+        return int(TextEncoder(self.encoder, "query")(["a"]).shape[1])
 
-    def text_encoder(
-        self,
-        task: Task,
-        encode_with: EncodeWith = "stock",
-        *,
-        batch_size: int = BATCH_SIZE,
-        max_active_dims: int | None = None,
-    ) -> EncodeTexts:
-        return TextEncoder(self.encoder, task, encode_with, batch_size=batch_size, max_active_dims=max_active_dims)
+    @property
+    def text_model(self) -> "SparseEncoder":
+        return self.encoder
 
 
 def reader_of(encoder: "SparseEncoder | Reader") -> Reader:
     """What is a reader already, or the encoder over its own vocabulary."""
-    return cast("Reader", encoder) if hasattr(encoder, "text_encoder") else OwnReader(cast("SparseEncoder", encoder))
+    return (
+        cast("Reader", encoder) if hasattr(type(encoder), "text_model") else OwnReader(cast("SparseEncoder", encoder))
+    )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sembridge.errors import SembridgeError
-from sembridge.files.atomic import check_output_file, remove_stale, replacing
+from sembridge.files.atomic import remove_stale, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,6 @@ def carry(
     Raises:
         SembridgeError: it cannot be written.
     """
-    check_output_file(path)
     said = {"bridge": owner, "fingerprint": fingerprint, "versions": versions}
     content = _content(_digests(texts), vectors, said)
     try:

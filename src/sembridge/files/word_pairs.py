@@ -25,3 +25,15 @@ def read_dictionary(path: Path) -> list[tuple[str, str]]:
     if not pairs:
         raise SembridgeError(f"Dictionary {path} is empty; expected lines of an English word, a tab, a target word.")
     return pairs
+
+
+def translations(path: Path) -> dict[str, list[str]]:
+    """Word of the other language, without case -> its English words, as the file has them.
+
+    Raises:
+        SembridgeError: as `read_dictionary`.
+    """
+    found: dict[str, list[str]] = {}
+    for english, other in read_dictionary(path):
+        found.setdefault(other.casefold(), []).append(english)
+    return found

@@ -17,6 +17,7 @@ import numpy as np
 from sembridge.encoders.words import words
 from sembridge.language_transfer.bridge import Embed
 from sembridge.language_transfer.initialization.sembridge import candidate_ids
+from sembridge.language_transfer.initialization.word_vectors import unit
 from sembridge.language_transfer.overlap import MatchKind, Vocabularies
 
 FEWEST_PLACES, MOST_PLACES, MOST_WORDS = 4, 8, 1000
@@ -64,12 +65,12 @@ def false_friends(vocabularies: Vocabularies, lines: Iterable[str], embed: Embed
     if len(judged) < FEWEST_JUDGED:
         return FalseFriends(0, ())
     texts = sorted({source.texts[i].lower() for i in candidate_ids(source, "words")} | set(judged))
-    english = _unit(_centred(embed(texts)))
+    english = unit(_centred(embed(texts)))
     around = embed([place for word in judged for place in places[word][:MOST_PLACES]])
     counts = [min(len(places[word]), MOST_PLACES) for word in judged]
     starts = np.cumsum([0, *counts[:-1]])
     means = np.add.reduceat(around, starts, axis=0) / np.array(counts)[:, None]
-    similarities = _unit(_centred(means)) @ english.T
+    similarities = unit(_centred(means)) @ english.T
     row_of = {text: row for row, text in enumerate(texts)}
     suspects = [
         _judge(word, n, similarities[i], row_of[word], texts)
@@ -114,9 +115,3 @@ def _judge(word: str, places: int, similarities: np.ndarray, own: int, texts: Se
 def _centred(vectors: np.ndarray) -> np.ndarray:
     centred: np.ndarray = vectors - vectors.mean(0, keepdims=True)
     return centred
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: np.ndarray = vectors / np.where(norms > 0, norms, 1)
-    return unit

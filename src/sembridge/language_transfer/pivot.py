@@ -23,8 +23,6 @@ from torch import Tensor
 from sembridge.encoders.anatomy import Anatomy, check_source_encoder
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.loading import load_encoder, load_tokenizer
-from sembridge.encoders.settings import BATCH_SIZE, EncodeWith
-from sembridge.encoders.stated import Task
 from sembridge.encoders.transplant import narrowed, transplant_inputs
 from sembridge.encoders.vectors import TextEncoder
 from sembridge.encoders.vocabulary import read_vocabulary
@@ -230,7 +228,8 @@ class Pivot:
             self.alignment.save(folder)
 
     @cached_property
-    def _reader(self) -> "SparseEncoder":
+    def text_model(self) -> "SparseEncoder":
+        """The encoder over the source's dimensions alone."""
         return narrowed(self.encoder, self.n_dims)
 
     @property
@@ -248,28 +247,17 @@ class Pivot:
 
     def encode_query(self, texts: "Sequence[str]", **options: Any) -> csr_array:
         """(n_texts, n_dims) float32 over the source vocabulary; options as of `encode_queries`."""
-        return self.text_encoder("query", **options)(texts)
+        return TextEncoder(self.text_model, "query", **options)(texts)
 
     def encode_document(self, texts: "Sequence[str]", **options: Any) -> csr_array:
         """(n_texts, n_dims) float32 over the source vocabulary; options as of `encode_corpus`."""
-        return self.text_encoder("document", **options)(texts)
-
-    def text_encoder(
-        self,
-        task: Task,
-        encode_with: EncodeWith = "stock",
-        *,
-        batch_size: int = BATCH_SIZE,
-        max_active_dims: int | None = None,
-    ) -> TextEncoder:
-        """One side of the pivot, prepared for many calls; it gives (n_texts, n_dims) float32 rows."""
-        return TextEncoder(self._reader, task, encode_with, batch_size=batch_size, max_active_dims=max_active_dims)
+        return TextEncoder(self.text_model, "document", **options)(texts)
 
     @torch.no_grad()
     def origins(self, text: str) -> dict[int, str]:
         """Source dimension -> the target token of `text` at whose place it is strongest, as max pooling takes it."""
-        transformer = next(iter(self._reader.children()))
-        features = self._reader.preprocess([text])
+        transformer = next(iter(self.text_model.children()))
+        features = self.text_model.preprocess([text])
         features = {name: value.to(self.encoder.device) for name, value in features.items() if torch.is_tensor(value)}
         logits = transformer(features)["token_embeddings"][0]
         best, place = logits.max(dim=0)

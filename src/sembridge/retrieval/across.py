@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sembridge.encoders.words import words
 from sembridge.errors import SembridgeError
-from sembridge.files.word_pairs import read_dictionary
+from sembridge.files.word_pairs import translations
 from sembridge.retrieval.bm25 import bm25_run
 from sembridge.retrieval.comparison import (
     DataReport,
@@ -177,14 +177,6 @@ def _pivot_rows(
     yield system_row(BRIDGE, "dense", dense)
     for name, run in sparse.items():
         yield fusion(BRIDGE_HYBRID + name, {BRIDGE: dense.run, name: run}, 0.5, data, settings)
-
-
-def translations(dictionary: Path) -> dict[str, list[str]]:
-    """Word of the questions' language -> its English words."""
-    found: dict[str, list[str]] = {}
-    for english, other in read_dictionary(dictionary):
-        found.setdefault(other.casefold(), []).append(english)
-    return found
 
 
 def translated_run(data: RetrievalData, english_of: Mapping[str, Sequence[str]], *, top_k: int = DEFAULT_TOP_K) -> Run:

@@ -43,7 +43,7 @@ def checkpoint_folder(out: Path, *, resume: bool) -> Path:
     exists = has_checkpoint(out)
     if resume and not exists:
         raise SembridgeError(f"Nothing to resume: {folder} holds no checkpoint; start without --resume.")
-    if folder.exists() and _is_first_process():
+    if folder.exists() and is_first_process():
         with _locked(folder, out):
             if exists and not resume:
                 raise _interrupted(folder)
@@ -59,7 +59,7 @@ def owned_checkpoints(out: Path, *, resume: bool) -> Iterator[None]:
     Raises:
         SembridgeError: another training writes the same, or has left checkpoints since the folder was looked at.
     """
-    if not _is_first_process():
+    if not is_first_process():
         yield
         return
     folder = _checkpoints(out)
@@ -91,7 +91,7 @@ def _made_and_locked(folder: Path) -> "FileLock | None":
             return acquired_lock(folder / LOCK_FILE)
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
     """Of the processes of one training, as torchrun and accelerate number them."""
     return os.environ.get("RANK", "0") == "0"
 

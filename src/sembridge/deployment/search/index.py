@@ -16,6 +16,7 @@ from sembridge.deployment.search.indexing import acquired, other_encoder, resolv
 from sembridge.deployment.search.manifest import IndexManifest, read_index_manifest
 from sembridge.deployment.search.protocol import Engine, Hit, rows
 from sembridge.encoders.readers import Reader, reader_of
+from sembridge.encoders.vectors import TextEncoder
 from sembridge.errors import SembridgeError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class SearchIndex:
         reader = reader_of(encoder)
         self.check_encoder(reader)
         tags = [_checked_filter(text) for text in filters]
-        vectors = rows(reader.text_encoder("query")(queries))
+        vectors = rows(TextEncoder(reader.text_model, "query")(queries))
         return [
             self._engine.search(vector, top_k=top_k, tags=tags, with_terms=with_terms) if len(vector.indices) else []
             for vector in vectors

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,7 @@ from sembridge.deployment.search.pruning import prune
 from sembridge.deployment.shards import SHARDS_MANIFEST, read_shards, read_shards_manifest
 from sembridge.encoders.names import lasting_name
 from sembridge.encoders.readers import Reader, reader_of
+from sembridge.encoders.vectors import TextEncoder
 from sembridge.errors import SembridgeError, reason_of
 from sembridge.files.atomic import PARTIAL, acquired_lock, check_output_folder
 from sembridge.retrieval.corpus import Document, corpus_file, stream_corpus
@@ -220,13 +222,21 @@ class _Run:
             )
         return unfinished.done
 
+    @cached_property
+    def _encode(self) -> TextEncoder:
+        recipe = self.manifest.recipe
+        return TextEncoder(
+            self.reader.text_model,
+            "document",
+            recipe.encode_with,
+            batch_size=recipe.batch_size,
+            max_active_dims=recipe.max_active_dims,
+        )
+
     def _vectors(self, batch: "Sequence[_Item]") -> csr_array:
         recipe = self.manifest.recipe
         if batch[0].vector is None:
-            encode = self.reader.text_encoder(
-                "document", recipe.encode_with, batch_size=recipe.batch_size, max_active_dims=recipe.max_active_dims
-            )
-            vectors = encode([item.document.content for item in batch])
+            vectors = self._encode([item.document.content for item in batch])
         else:
             vectors = vstack([item.vector for item in batch], format="csr")
         return prune(vectors, max_active_dims=recipe.max_active_dims, min_weight=recipe.min_weight)

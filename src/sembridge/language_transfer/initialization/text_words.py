@@ -19,7 +19,7 @@ from sembridge.encoders.words import spaced_words
 from sembridge.errors import SembridgeError
 from sembridge.files.lines import spread_lines
 from sembridge.language_transfer.bridge import Embed
-from sembridge.language_transfer.initialization.word_vectors import mean_vectors, word_membership
+from sembridge.language_transfer.initialization.word_vectors import mean_vectors, unit, word_membership
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -107,9 +107,9 @@ def vectors_through_words(
     if not len(read):
         return own
     logger.info("%d words of the text stand for the tokens that they contain", len(read))
-    through = _unit(mean_vectors(shares[:, read], embed([words.words[j] for j in read])))
+    through = unit(mean_vectors(shares[:, read], embed([words.words[j] for j in read])))
     in_a_word = through.any(axis=1, keepdims=True)
-    return np.where(in_a_word, _unit(own + through), own)
+    return np.where(in_a_word, unit(own + through), own)
 
 
 def _shares(texts: Sequence[str], ids: np.ndarray, words: TextWords) -> csr_array:
@@ -124,8 +124,3 @@ def _shares(texts: Sequence[str], ids: np.ndarray, words: TextWords) -> csr_arra
     kept = others[rank < WORDS_A_TOKEN]
     values = table.data[kept] * np.log1p(words.counts[columns[kept]])
     return csr_array((values, (rows[kept], columns[kept])), shape=table.shape)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(norms > 0, norms, 1), dtype=np.float32)

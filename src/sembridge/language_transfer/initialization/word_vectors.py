@@ -161,6 +161,12 @@ def mean_vectors(shares: csr_array, vectors: np.ndarray) -> np.ndarray:
     return means
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(n, dim) float32: rows of length one; a zero row stays."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(norms > 0, norms, 1), dtype=np.float32)
+
+
 def word_membership(
     tokenizer: "PreTrainedTokenizerBase", words: Sequence[str], n_tokens: int, *, progress: bool
 ) -> csr_array:
