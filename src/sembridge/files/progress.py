@@ -49,9 +49,13 @@ class Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close(finished=error[0] is None)
+
+    def close(self, *, finished: bool = True) -> None:
+        """The loop has ended, as it should or broken off."""
         if self._bar is not None:
             self._bar.close()
-        elif self._has_spoken and error[0] is None:
+        elif self._has_spoken and finished:
             self._say(f"{self.name}: {self.done:,} {self.unit} in {duration(self._clock() - self._start)}")
 
     def advance(self, n: int = 1) -> None:

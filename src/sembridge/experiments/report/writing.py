@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def render_report(
     settings = settings or ReportSettings()
     found = read_folders([Path(folder) for folder in folders])
     own = _own_data(found, settings)
-    with _Steps(_n_steps(found, settings), show=progress) as step:
+    with _steps(_n_steps(found, settings), show=progress) as step:
         gathered = _gather(found, settings, own, step)
         content = _content(found, settings, gathered, step)
     without = len(render(content).encode("utf-8"))
@@ -273,21 +274,17 @@ def _n_steps(found: Folders, settings: ReportSettings) -> int:
     return per_transfer * len(found.transfers) + len(found.grids)
 
 
-class _Steps:
+@contextmanager
+def _steps(total: int, *, show: bool) -> Iterator[Step]:
     """A bar on stderr that a call with the next step's name advances."""
+    n_begun = 0
+    with Progress("report", total=total, unit="steps", shown=show) as bar:
 
-    def __init__(self, total: int, *, show: bool) -> None:
-        self._bar = Progress("report", total=total, unit="steps", shown=show)
-        self._begun = False
+        def begin(name: str) -> None:
+            nonlocal n_begun
+            bar.name = f"report, {name}"
+            bar.reach(n_begun)
+            n_begun += 1
 
-    def __enter__(self) -> Step:
-        return self._step
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.advance(int(self._begun and error[0] is None))
-        self._bar.__exit__(*error)
-
-    def _step(self, name: str) -> None:
-        self._bar.name = f"report, {name}"
-        self._bar.advance(int(self._begun))
-        self._begun = True
+        yield begin
+        bar.reach(n_begun)
