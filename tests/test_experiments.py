@@ -19,6 +19,7 @@ from processes import exit_code, kill_this_process
 from tiny_bridge import MEANINGS, save_tiny_bridge
 from tiny_grid import settings, write_tiny_grid
 
+from sembridge.encoders.loading import load_bridge
 from sembridge.errors import SembridgeError
 from sembridge.experiments.cells import fingerprint, grid_cells, select
 from sembridge.experiments.contents import Contents
@@ -26,9 +27,13 @@ from sembridge.experiments.grid import run_grid
 from sembridge.experiments.places import Places, find_places
 from sembridge.experiments.plan import plan_grid
 from sembridge.experiments.recipe import GridRecipe
+from sembridge.experiments.results import read_results
+from sembridge.experiments.score_tables import main_table
 from sembridge.experiments.store import Store
 from sembridge.experiments.workers import Job, Outcome, Worker
 from sembridge.language_transfer.recipe import TransferRecipe
+from sembridge.retrieval.dense import evaluate_dense
+from sembridge.retrieval.sources import load_retrieval_data
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = {
@@ -95,6 +100,31 @@ def test_a_grid_has_a_row_for_every_cell(finished: Path) -> None:
     assert (bm25["source_encoder"], bm25["flops"], bm25["seed"], bm25["engine"]) == (None, None, None, None)
     assert by_name["tiny-en/ko/paper-alpha-1.5/zero-shot"]["alpha"] == 1.5
     assert by_name["tiny-en/ko/mean/zero-shot"]["alpha"] is None
+
+
+def test_the_bridge_itself_is_a_reference(world: Path, tmp_path: Path) -> None:
+    changes = {"references": ["bridge"], "methods": {"mean": {"method": "mean"}}, "hybrids": [], "alpha_sweeps": []}
+    recipe = GridRecipe.build(settings(world, **changes))
+    run = run_world(world, tmp_path / "out", recipe, only=["/bridge/"])
+    assert [cell.name for cell in run.computed] == ["any/ko/bridge/zero-shot"]
+    (row,) = rows(tmp_path / "out")
+    bridge = load_bridge(str(world / "bridge"))
+    expected = evaluate_dense(bridge, load_retrieval_data(world / "data" / "school" / "ko", split="test"))
+    assert row["measures"]["nDCG@10"] == pytest.approx(expected.measures["nDCG@10"], abs=1e-6)
+    assert (row["source_encoder"], row["flops"], row["engine"]) == (None, None, None)
+    assert row["bytes_per_document"] == 4 * bridge.get_embedding_dimension()
+    results = read_results(tmp_path / "out")
+    (group,) = main_table(results, results.table_rows("zero-shot"), "zero-shot", 9).groups
+    assert (group.title.split(":")[0], group.rows[0][0]) == ("References", "bridge")
+    again = GridRecipe.build(settings(world, **changes, bridge=str(save_tiny_bridge(tmp_path / "other"))))
+    assert plan_grid(again, tmp_path / "out", places=find_places(again, world), only=["/bridge/"]).count("changed") == 1
+
+
+@pytest.mark.parametrize("bridge", [None, ["one", "two"]])
+def test_the_reference_bridge_needs_one_bridge(world: Path, bridge: Any) -> None:
+    changes = {"references": ["bridge"], "methods": {"mean": {"method": "mean"}}, "hybrids": [], "alpha_sweeps": []}
+    with pytest.raises(SembridgeError, match="reference bridge searches with the grid's bridge"):
+        GridRecipe.build(settings(world, **changes, bridge=bridge))
 
 
 def test_the_least_overlapping_third_is_measured_apart(finished: Path) -> None:

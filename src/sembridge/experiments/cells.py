@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sembridge.errors import SembridgeError
 from sembridge.experiments.recipe import AlphaSweep, DataSet, GridRecipe, short_name
-from sembridge.experiments.results import FINE_TUNED, ZERO_SHOT
+from sembridge.experiments.results import DENSE, FINE_TUNED, ZERO_SHOT
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.training.recipe import TrainRecipe
 
@@ -20,9 +20,10 @@ class Cell:
     """One encoder or reference system, measured on all test sets of a language.
 
     Attributes:
-        method: a method of the recipe, METHOD-alpha-ALPHA, hybrid-METHOD, bm25-words, bm25-tokens, or english.
+        method: a method of the recipe, METHOD-alpha-ALPHA, hybrid-METHOD, or a reference: bm25-words,
+            bm25-tokens, bridge (dense search with it), english.
         base: the recipe's method behind `method`; None for a reference.
-        source_encoder: None where no encoder takes part (BM25).
+        source_encoder: None where no source encoder takes part (BM25, the bridge).
         stage: "zero-shot" for references too, which nothing trains.
         seed: None where nothing is drawn as a rule; a training always draws the order of its pairs.
         alpha: the entmax exponent; None where there is none.
@@ -42,10 +43,15 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """SOURCE/LANGUAGE/METHOD/STAGE[/SEED], as in splade-en/ko/random/zero-shot/0; SOURCE is "any" for BM25."""
+        """SOURCE/LANGUAGE/METHOD/STAGE[/SEED], as in splade-en/ko/random/zero-shot/0; SOURCE is "any" without one."""
         source = "any" if self.source_encoder is None else short_name(self.source_encoder)
         seed = () if self.seed is None else (str(self.seed),)
         return "/".join((source, self.language, self.method, self.stage, *seed))
+
+    @property
+    def encodes(self) -> bool:
+        """Whether texts go through an encoder: everywhere but in BM25."""
+        return self.source_encoder is not None or self.method == DENSE
 
     @property
     def hybrid(self) -> "Cell | None":
@@ -74,7 +80,9 @@ class Cell:
         return recipe.transfer_recipe(self.base, self.language, roots=roots, **overrides)
 
     def bridges(self, recipe: GridRecipe, roots: dict[str, str] | None = None) -> tuple[str, ...]:
-        """Names of the bridges that the cell's transfer uses; none for a reference or a baseline."""
+        """Names of the bridges that the cell uses; none for BM25, the English encoder or a baseline."""
+        if self.method == DENSE:
+            return recipe.bridges(DENSE, self.language, roots=roots)
         settings = self.transfer_recipe(recipe)
         if self.base is None or settings is None or not settings.rule.needs_bridge:
             return ()

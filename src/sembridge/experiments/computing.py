@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from sembridge.experiments.cells import Cell, fingerprint
 from sembridge.experiments.fine_tuning import fine_tune
 from sembridge.experiments.places import TOP_K
+from sembridge.experiments.results import DENSE
 from sembridge.experiments.store import Result
 from sembridge.experiments.workbench import MeasuredSet, Workbench
 from sembridge.language_transfer.assembly import transfer
 from sembridge.language_transfer.explanation import Explainer
 from sembridge.language_transfer.folder import LanguageTransfer
 from sembridge.language_transfer.recipe import TransferRecipe
+from sembridge.retrieval.dense import evaluate_dense
 from sembridge.retrieval.evaluation import Evaluation, evaluate, evaluate_bm25, evaluate_run
 from sembridge.retrieval.runs import BM25_WEIGHT, hybrid
 
@@ -87,6 +89,9 @@ def _transfer(cell: Cell, settings: TransferRecipe, bench: Workbench) -> Languag
 
 def _evaluate(cell: Cell, encoder: "SparseEncoder | None", measured: MeasuredSet, bench: Workbench) -> Evaluation:
     recipe = bench.recipe
+    if cell.method == DENSE:
+        (bridge,) = bench.bridges(cell.bridges(recipe, bench.places.roots()))
+        return evaluate_dense(bridge, measured.data, measures=recipe.measures, top_k=TOP_K)
     if encoder is None:
         tokenizer = bench.tokenizer(cell.language) if cell.method == "bm25-tokens" else None
         return evaluate_bm25(measured.data, tokenizer, measures=recipe.measures, top_k=TOP_K)

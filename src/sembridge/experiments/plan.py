@@ -72,8 +72,7 @@ def plan_grid(
     states = store.states(recipe, cells)
     sizes = {language: _n_texts(recipe, language, places) for language in dict.fromkeys(c.language for c in cells)}
     planned = tuple(
-        PlannedCell(c, states[c], sizes[c.language] + _n_trained_on(recipe, c) if c.source_encoder else 0)
-        for c in cells
+        PlannedCell(c, states[c], sizes[c.language] + _n_trained_on(recipe, c) if c.encodes else 0) for c in cells
     )
     speed = _measured_speed(store, [c for c, state in states.items() if state == "done"])
     texts_per_second = speed or recipe.documents_per_second

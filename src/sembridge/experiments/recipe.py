@@ -13,12 +13,12 @@ from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.training.recipe import TrainRecipe
 
 Stage = Literal["zero-shot", "fine-tuned"]
-Reference = Literal["bm25-words", "bm25-tokens", "english"]
+Reference = Literal["bm25-words", "bm25-tokens", "bridge", "english"]
 
 TRAINING, BRIDGE = "training", "bridge"  # keys of a method that are no settings of its transfer
 
 # How tables tell references and alpha sweeps from transfers.
-_NAMES_WITH_A_MEANING = re.compile(r"bm25|english$|hybrid-|.*-alpha-[\d.e+-]+$")
+_NAMES_WITH_A_MEANING = re.compile(r"bm25|english$|bridge$|hybrid-|.*-alpha-[\d.e+-]+$")
 
 
 class _Part(BaseModel):
@@ -155,8 +155,8 @@ class GridRecipe(Recipe):
         for name in methods:
             if _NAMES_WITH_A_MEANING.match(name):
                 raise ValueError(
-                    f"method {name!r} is named as a reference (bm25, english, hybrid-...) or as a step of an alpha "
-                    "sweep (...-alpha-2) and would be taken for one in the tables; give another name"
+                    f"method {name!r} is named as a reference (bm25, bridge, english, hybrid-...) or as a step of an "
+                    "alpha sweep (...-alpha-2) and would be taken for one in the tables; give another name"
                 )
         return methods
 
@@ -205,6 +205,15 @@ class GridRecipe(Recipe):
         return self
 
     @model_validator(mode="after")
+    def _check_references(self) -> "GridRecipe":
+        if "bridge" in self.references and not isinstance(self.bridge, str):
+            raise ValueError(
+                f"reference bridge searches with the grid's bridge, which is {self.bridge!r}; give the key `bridge` "
+                "one name, or leave the reference out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_fine_tuning(self) -> "GridRecipe":
         trained = self.fine_tuning.methods or ()
         for name in (*trained, *self.fine_tuning.once):
@@ -236,10 +245,12 @@ class GridRecipe(Recipe):
     def bridges(self, method: str, language: str, *, roots: dict[str, str] | None = None) -> tuple[str, ...]:
         """The names of a method's bridges, its own or the grid's, sorted; `{name}` filled in as in its settings.
 
+        The reference `bridge` has the grid's.
+
         Raises:
             ValueError: the method's key `bridge` is neither a name nor a list of names.
         """
-        given = self.methods[method].get(BRIDGE, self.bridge)
+        given = self.methods.get(method, {}).get(BRIDGE, self.bridge)
         names = list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
         if not all(isinstance(name, str) and name for name in names) or (given is not None and not names):
             raise ValueError(f"bridge of method {method} is {given!r}; expected a name or a list of names")

@@ -16,9 +16,10 @@ from sembridge.retrieval.columns import EvaluationRow
 
 MEASURE = "nDCG@10"
 ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
+DENSE = "bridge"  # the reference that searches with the bridge itself
 GAUSSIANS = ("univariate", "multivariate")
 METHODS = (  # order of the rows: reference, baselines as in the paper, sembridge last
-    *("bm25-words", "bm25-tokens", "english"),
+    *("bm25-words", "bm25-tokens", DENSE, "english"),
     *(name for name, method in TRANSFER_METHODS.items() if not method.needs_bridge),
     *("sembridge-paper", "sembridge-default"),
 )
@@ -124,12 +125,12 @@ class System:
     @property
     def is_reference(self) -> bool:
         """Whether nothing was transferred, or BM25 had a part in it."""
-        return self.method.startswith(("bm25", "hybrid")) or self.method == "english"
+        return self.is_untrained or self.method.startswith("hybrid")
 
     @property
     def is_untrained(self) -> bool:
-        """Whether it is the same at every stage: BM25, or the untouched source encoder."""
-        return self.method.startswith("bm25") or self.method == "english"
+        """Whether it is the same at every stage: BM25, the bridge, or the untouched source encoder."""
+        return self.method.startswith("bm25") or self.method in (DENSE, "english")
 
     @property
     def is_baseline(self) -> bool:

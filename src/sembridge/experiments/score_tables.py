@@ -184,7 +184,7 @@ def _score_groups(
     grouped: dict[str, list[System]] = {}
     for system in systems(rows):
         title = (
-            "References: BM25, the untouched encoder, hybrids with BM25"
+            "References: BM25, dense search, the untouched encoder, hybrids with BM25"
             if system.is_reference
             else f"{system.source_encoder}"
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sembridge.experiments.results import (
+    DENSE,
     FINE_TUNED,
     MEASURE,
     ZERO_SHOT,
@@ -152,6 +153,7 @@ def _columns(rows: Sequence[ResultRow], groups: Sequence[Sequence[str]]) -> tupl
         members = systems(its)
         of_kind = {
             "BM25": [s for s in members if s.method.startswith("bm25")],
+            "the bridge itself, dense": [s for s in members if s.method == DENSE],
             "English encoder, untouched": [s for s in members if s.method == "english"],
             "best other initialization": [s for s in members if s.is_baseline and s != own],
             "fused with BM25": [s for s in members if s.method == f"hybrid-{own.method}"],
@@ -160,7 +162,7 @@ def _columns(rows: Sequence[ResultRow], groups: Sequence[Sequence[str]]) -> tupl
             best = _best(its, candidates, groups, stage)
             # What nothing trains is the same at every stage, and is shown once.
             if best and not (best.is_untrained and any(column.system == best for column in found)):
-                named = title if title.startswith(("English", "fused")) else f"{title}: {best.method}"
+                named = title if title.startswith(("English", "fused", "the bridge")) else f"{title}: {best.method}"
                 found.append(Column(named if stage == ZERO_SHOT else f"{named}, {stage}", best, stage))
     return tuple(found)
 
