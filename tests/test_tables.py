@@ -55,6 +55,25 @@ def cell(table: Table, label: str, head: str, group: str | None = None) -> Numbe
     return found[0]
 
 
+def test_bundled_source_encoders_and_others_do_not_share_a_main_table(tmp_path: Path) -> None:
+    cells = (
+        "any/ko/bm25-words/zero-shot",
+        "a-en/ko/english/zero-shot",
+        "a-en/ko/mean/zero-shot",
+        "b-en/ko/mean/zero-shot",
+    )
+    given = [scored(name, "klue/ko", 0.1 * place) for place, name in enumerate(cells)]
+    given[3]["source_encoder"] = "models/b-en"
+    found = tables_of(tmp_path, given)
+    rows = {
+        name: [cells[0] for group in found[name].groups for cells in group.rows] for name in found if "sets" not in name
+    }
+    assert rows["zero-shot"] == ["bm25-words", "mean"]
+    assert rows["zero-shot-bundled"] == ["bm25-words", "english, mini/a-en", "mean"]
+    assert found["zero-shot-bundled"].caption.endswith("source encoders bundled")
+    assert "zero-shot-bundled" not in tables_of(tmp_path / "alike", given[:3])
+
+
 # Means ----------------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """Tables of means: every system on every language or set, with its rank, its spread and who is ahead."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
@@ -67,6 +67,19 @@ def _value_of(column: Column) -> Value:
 def _cost_column(average: _Column, cost: Column) -> _Column:
     """A cost averaged as the scores are."""
     return _Column(cost.heading, average.groups, _value_of(cost), cost.decimals, ranked=False)
+
+
+def main_tables(results: Results, rows: Sequence[ResultRow], stage: str, n_permutations: int) -> Iterator[Table]:
+    """The main table; a grid that moves bundled source encoders beside others has one for each kind."""
+    bundled = {row.source_encoder for row in rows if (row.source_encoder or "").startswith("mini/")}
+    others = {row.source_encoder for row in rows} - bundled - {None}
+    if not bundled or not others:
+        yield main_table(results, rows, stage, n_permutations)
+        return
+    for ending, kind, left_out in (("", "other than bundled", bundled), ("-bundled", "bundled", others)):
+        table = main_table(results, [r for r in rows if r.source_encoder not in left_out], stage, n_permutations)
+        caption = f"{table.caption}; source encoders {kind}"
+        yield replace(table, name=f"{stage}{ending}", caption=caption)
 
 
 def main_table(results: Results, rows: Sequence[ResultRow], stage: str, n_permutations: int) -> Table:

@@ -11,7 +11,7 @@ from sembridge.experiments.score_tables import (
     alpha_table,
     cost_table,
     least_overlapping_table,
-    main_table,
+    main_tables,
     set_tables,
 )
 from sembridge.experiments.significance_tables import significance_tables
@@ -55,7 +55,7 @@ def grid_tables(results: Results, *, n_permutations: int = 9999) -> Iterator[Tab
         rows = results.table_rows(stage)
         if not rows:
             continue
-        yield main_table(results, rows, stage, n_permutations)
+        yield from main_tables(results, rows, stage, n_permutations)
         yield from set_tables(results, rows, stage, n_permutations)
         if any(row.least_overlapping for row in rows):
             yield least_overlapping_table(results, rows, stage)

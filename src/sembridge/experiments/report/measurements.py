@@ -115,7 +115,7 @@ _ABOUT = {
 
 def _belongs(table: str, figure: str) -> bool:
     if figure in ("zero-shot", "fine-tuned"):
-        return table == figure or table.startswith(f"{figure}-sets-")
+        return table in (figure, f"{figure}-bundled") or table.startswith(f"{figure}-sets-")
     if figure == "flops":
         return table in {f"zero-shot-{column.key}" for column in COST_COLUMNS}
     if figure == "overlap-gain":
