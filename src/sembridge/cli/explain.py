@@ -40,8 +40,9 @@ def explain(
         )
     from sembridge.language_transfer.explanation import Explainer
 
-    quiet_loading()
     explainer = Explainer.load(folder, device=device)
+    if document is not None or not all(map(explainer.token_ids, texts)):  # the encoder is needed
+        quiet_loading()
     results: list[dict[str, Any]] = []
     for text in texts:
         found = explainer.explain(text, document=document, top=top)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
     from sembridge.deployment.search.explanation import ExplainedTerm
+    from sembridge.deployment.search.index import SearchIndex
     from sembridge.deployment.search.protocol import Hit, Term
     from sembridge.language_transfer.pivot import Pivot
 
@@ -80,24 +81,56 @@ def search(
     from sembridge.deployment.search.index import SearchIndex
 
     with SearchIndex.open(folder, url=places.url) as opened:
-        loaded = loading.encoder(name)
-        pivot = None if places.query_encoder is None else _pivot(places.query_encoder, loaded)
-        found = opened.search(
-            pivot or loaded, queries, top_k=question.top_k, filters=question.filters or (), with_terms=question.explain
+        answer = _light_answer(opened, name, question, places, loading) or _answer(
+            opened, name, question, places, loading
         )
-    explained: list[Explain | None] = [None] * len(queries)
-    if question.explain:
-        from sembridge.deployment.search.explanation import TermExplainer
-        from sembridge.encoders.names import resolve
-
-        explainer = TermExplainer.of(loaded, resolve(name), n_dims=opened.manifest.encoder.n_dims)
-        origins = [None if pivot is None else pivot.origins(query) for query in queries]
-        explained = [partial(explainer.explain, origins=of_query) for of_query in origins]
     if as_json:
-        print_json([_as_dict(*of_query) for of_query in zip(queries, found, explained, strict=True)])
+        print_json([_as_dict(*of_query) for of_query in zip(queries, answer.found, answer.explained, strict=True)])
         return
-    for of_query in zip(queries, found, explained, strict=True):
+    for of_query in zip(queries, answer.found, answer.explained, strict=True):
         _print_hits(*of_query)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Of every query its hits, and how their terms are explained."""
+
+    found: "list[list[Hit]]"
+    explained: "list[Explain | None]"
+
+
+def _light_answer(
+    opened: "SearchIndex", name: str, question: Question, places: Places, loading: Loading
+) -> _Answer | None:
+    """The answer without torch; None where the index knows no such way, or it would take longer."""
+    from sembridge.deployment.search.light import LightWay
+
+    if places.query_encoder is not None or loading.device != "cpu":
+        return None
+    light = LightWay.open(opened.folder, name, n_queries=len(question.queries))
+    if light is None:
+        return None
+    vectors = light.queries(question.queries)
+    found = opened.find(vectors, top_k=question.top_k, filters=question.filters or (), with_terms=question.explain)
+    return _Answer(found, [light.explainer().explain if question.explain else None] * len(found))
+
+
+def _answer(opened: "SearchIndex", name: str, question: Question, places: Places, loading: Loading) -> _Answer:
+    """The answer by the whole encoder."""
+    queries = question.queries
+    loaded = loading.encoder(name)
+    pivot = None if places.query_encoder is None else _pivot(places.query_encoder, loaded)
+    found = opened.search(
+        pivot or loaded, queries, top_k=question.top_k, filters=question.filters or (), with_terms=question.explain
+    )
+    if not question.explain:
+        return _Answer(found, [None] * len(queries))
+    from sembridge.deployment.search.explanation import TermExplainer
+    from sembridge.encoders.names import resolve
+
+    explainer = TermExplainer.of(loaded, resolve(name), n_dims=opened.manifest.encoder.n_dims)
+    origins = [None if pivot is None else pivot.origins(query) for query in queries]
+    return _Answer(found, [partial(explainer.explain, origins=of_query) for of_query in origins])
 
 
 def _pivot(folder: Path, source: "SparseEncoder") -> "Pivot":

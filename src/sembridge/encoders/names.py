@@ -112,6 +112,15 @@ def is_here(name: str) -> bool:
     return False
 
 
+def folder_here(name: str | Path) -> Path | None:
+    """The folder behind mini/NAME or a folder's own name; None for anything else, which the hub would be asked for."""
+    text = str(name).strip()
+    if text.startswith("mini/"):
+        return mini_folder(text.removesuffix("/"))
+    path = Path(text).expanduser()
+    return path if path.is_dir() else None
+
+
 def _mini_root() -> Path | None:
     """Where the bundle's package lies; None where it is not installed."""
     spec = find_spec(MINI_PACKAGE)

@@ -116,8 +116,8 @@ class TextEncoder:
         for batch in _with_progress(self._batches(texts, order), len(texts), progress_label):
             batch_texts = [texts[position] for position in batch]
             block = self._encode_batch(batch_texts)
-            _check_finite(block, batch_texts)
-            blocks.append(_unit_rows(block) if self._to_unit else block)
+            check_finite(block, batch_texts)
+            blocks.append(unit_rows(block) if self._to_unit else block)
         return vstack(blocks, format="csr")[np.argsort(order)]
 
     def _batches(self, texts: Sequence[str], order: list[int]) -> Iterator[list[int]]:
@@ -127,7 +127,8 @@ class TextEncoder:
         return (order[start : start + size] for start in range(0, len(order), size))
 
 
-def _unit_rows(vectors: csr_array) -> csr_array:
+def unit_rows(vectors: csr_array) -> csr_array:
+    """The rows at length one; those that are zero stay."""
     norms = np.sqrt(vectors.multiply(vectors).sum(axis=1))
     scale = np.where(norms > 0, norms, 1).astype(vectors.dtype)
     return csr_array(
@@ -203,7 +204,8 @@ def _batches(encoder: "SparseEncoder", texts: Sequence[str], order: list[int], b
         start += size
 
 
-def _check_finite(block: csr_array, texts: list[str]) -> None:
+def check_finite(block: csr_array, texts: Sequence[str]) -> None:
+    """Refuses weights that are no numbers, by the text that gave them."""
     broken = np.flatnonzero(~np.isfinite(block.data))
     if len(broken):
         row = int(np.searchsorted(block.indptr, broken[0], side="right")) - 1

@@ -5,29 +5,19 @@ transpose maps a target-language vector into the English vocabulary.
 """
 
 import json
-import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from sembridge.errors import SembridgeError
-from sembridge.language_transfer.initialization.rows import RowKind
+from sembridge.language_transfer.origins import ALIGNMENT_FILE as ALIGNMENT_FILE
+from sembridge.language_transfer.origins import Origins, RowNames
+from sembridge.language_transfer.origins import SourcePart as SourcePart
+from sembridge.language_transfer.row_kinds import RowKind
 from sembridge.language_transfer.sparse_matrix import SparseWeights
-
-ALIGNMENT_FILE = "alignment.safetensors"
-
-
-@dataclass(frozen=True)
-class SourcePart:
-    """One source token of a target token: its raw spelling, weight, and cosine (None on copied rows)."""
-
-    token: str
-    weight: float
-    similarity: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,24 +30,27 @@ class Alignment:
         source_tokens: raw spelling of every column.
         confidence: (n_target,) float32 within [0, 1], how far a combined row's weights were trusted, nan on other rows;
             None where no evidence was asked for.
+        names: of the rows; None where they are not known.
     """
 
     weights: SparseWeights
     kinds: np.ndarray
     source_tokens: tuple[str, ...]
     confidence: np.ndarray | None = None
+    names: RowNames | None = None
 
     def parts(self, target_id: int) -> list[SourcePart]:
         """The source tokens of a target token, heaviest first; none for a row that fell back."""
-        start, end = self.weights.crow_indices[target_id : target_id + 2].tolist()
-        columns = self.weights.col_indices[start:end].tolist()
-        values = self.weights.values[start:end].tolist()
-        cosines = self.weights.similarities[start:end].tolist()
-        parts = [
-            SourcePart(self.source_tokens[column], value, None if math.isnan(cosine) else cosine)
-            for column, value, cosine in zip(columns, values, cosines, strict=True)
-        ]
-        return sorted(parts, key=lambda part: (-part.weight, part.token))
+        return self.origins.parts(target_id)
+
+    @cached_property
+    def origins(self) -> Origins:
+        """The same without torch."""
+        w = self.weights
+        return Origins(
+            w.crow_indices.numpy(), w.col_indices.numpy(), w.values.numpy(), w.similarities.numpy(),
+            self.kinds, self.source_tokens, self.confidence, self.names,
+        )  # fmt: skip
 
     def save(self, folder: Path) -> None:
         """Writes `alignment.safetensors`: W as CSR under torch's names, `kind` with its legend in the metadata.
@@ -79,6 +72,9 @@ class Alignment:
             "kind": json.dumps({str(int(kind)): kind.name.lower() for kind in RowKind}),
             "source_tokens": json.dumps(self.source_tokens, ensure_ascii=False),
         }
+        if self.names is not None:
+            metadata["target_tokens"] = json.dumps(self.names.tokens, ensure_ascii=False)
+            metadata["target_texts"] = json.dumps(self.names.texts, ensure_ascii=False)
         (folder / ALIGNMENT_FILE).write_bytes(_with_sorted_header(save(tensors, metadata)))
 
     @classmethod
@@ -88,32 +84,15 @@ class Alignment:
         Raises:
             SembridgeError: there is none, or it cannot be read.
         """
-        path = folder / ALIGNMENT_FILE
-        if not path.is_file():
-            raise SembridgeError(
-                f"{folder} holds no {ALIGNMENT_FILE}; expected a folder written by `sembridge transfer`."
-            )
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            weights = SparseWeights(
-                crow_indices=tensors["crow_indices"],
-                col_indices=tensors["col_indices"].long(),
-                values=tensors["values"],
-                n_columns=json.loads(metadata["shape"])[1],
-                similarities=tensors["similarities"],
-            )
-            weights.validate(allow_empty_rows=True)
-            kinds, source_tokens = tensors["kind"].numpy(), tuple(json.loads(metadata["source_tokens"]))
-            confidence = tensors["confidence"].numpy() if "confidence" in tensors else None
-            if (len(kinds), len(source_tokens)) != (weights.n_rows, weights.n_columns):
-                raise ValueError("names and kinds do not fit the weights")
-            if confidence is not None and confidence.shape != kinds.shape:
-                raise ValueError("confidence does not fit the weights")
-            return cls(weights, kinds, source_tokens, confidence)
-        except (SafetensorError, SembridgeError, KeyError, TypeError, ValueError, IndexError) as error:
-            raise SembridgeError(f"{path} is damaged ({error}); run the transfer again.") from None
+        found = Origins.load(folder)
+        weights = SparseWeights(
+            crow_indices=torch.from_numpy(found.starts),
+            col_indices=torch.from_numpy(found.columns),
+            values=torch.from_numpy(found.values),
+            n_columns=len(found.source_tokens),
+            similarities=torch.from_numpy(found.similarities),
+        )
+        return cls(weights, found.kinds, found.source_tokens, found.confidence, found.names)
 
 
 def _with_sorted_header(content: bytes) -> bytes:

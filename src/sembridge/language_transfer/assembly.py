@@ -18,6 +18,7 @@ from sembridge.language_transfer.drawn_rows import excess_firing
 from sembridge.language_transfer.folder import LanguageTransfer, Origin
 from sembridge.language_transfer.initialization.initialize import initialize
 from sembridge.language_transfer.initialization.inputs import Inputs
+from sembridge.language_transfer.origins import RowNames
 from sembridge.language_transfer.preparation import prepare_transfer
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.language_transfer.reporting import report_transfer
@@ -94,7 +95,8 @@ def transfer(
             calibration = calibrate(
                 transferred, prepared.encoder, vocabularies.source, vocabularies.target, rows, recipe
             )
-    alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens, rows.confidence)
+    names = RowNames(vocabularies.target.tokens, vocabularies.target.texts)
+    alignment = Alignment(rows.weights, rows.kinds, vocabularies.source.tokens, rows.confidence, names)
     report = report_transfer(
         prepared, transferred, rows, alignment, calibration, origin, bridge=joined.settings,
         seconds=clock.seconds,

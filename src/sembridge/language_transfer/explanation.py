@@ -1,21 +1,21 @@
 """Why a transferred encoder does what it does: the English tokens behind target tokens, texts and matches."""
 
-import math
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sembridge.encoders.loading import load_encoder
-from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
-from sembridge.language_transfer.alignment import Alignment, SourcePart
-from sembridge.language_transfer.initialization.rows import RowKind
+from sembridge.language_transfer.origins import Origins, RowNames, SourcePart
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
+
+    from sembridge.language_transfer.alignment import Alignment
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,14 @@ def explain(
 
 
 class Explainer:
-    """A transferred encoder, its vocabulary and its alignment, loaded once for many questions."""
+    """A transferred encoder, its vocabulary and its alignment, loaded once for many questions.
 
-    def __init__(self, encoder: "SparseEncoder", alignment: Alignment) -> None:
-        self.encoder = encoder
-        self.alignment = alignment
-        self.vocabulary: Vocabulary = read_vocabulary(encoder.tokenizer, n_rows=alignment.weights.n_rows)
-        self._ids: dict[str, list[int]] = {}
-        for token_id, (token, text) in enumerate(zip(self.vocabulary.tokens, self.vocabulary.texts, strict=True)):
-            for spelling in {token, text} - {""}:
-                self._ids.setdefault(spelling, []).append(token_id)
+    What a folder tells by itself is read at once, the encoder when a text is asked about.
+    """
+
+    def __init__(self, encoder: "SparseEncoder", alignment: "Alignment") -> None:
+        self.__dict__.update(encoder=encoder, alignment=alignment)  # in the place of what would be loaded
+        self._begin(replace(alignment.origins, names=None), folder=Path(), device="cpu")
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu") -> "Explainer":
@@ -105,15 +103,48 @@ class Explainer:
         Raises:
             SembridgeError: the folder is not such a one, or its parts do not belong together.
         """
-        alignment = Alignment.load(Path(folder))
-        encoder = load_encoder(folder, device=device)
-        n_dimensions = encoder.get_embedding_dimension()
-        if n_dimensions != alignment.weights.n_rows:
+        explainer = cls.__new__(cls)
+        explainer._begin(Origins.load(Path(folder)), folder=Path(folder), device=device)
+        return explainer
+
+    def _begin(self, origins: Origins, *, folder: Path, device: str) -> None:
+        self._origins, self._folder, self._device = origins, folder, device
+        if origins.names is None or _n_rows_stated(folder) != origins.n_rows:  # an earlier version's, or a mixture
+            self._names = RowNames(self.vocabulary.tokens, self.vocabulary.texts)
+        else:
+            self._names = origins.names
+        self._ids: dict[str, list[int]] = {}
+        for token_id, (token, text) in enumerate(zip(self._names.tokens, self._names.texts, strict=True)):
+            for spelling in {token, text} - {""}:
+                self._ids.setdefault(spelling, []).append(token_id)
+
+    @cached_property
+    def encoder(self) -> "SparseEncoder":
+        """The encoder of the folder.
+
+        Raises:
+            SembridgeError: it cannot be loaded, or is of another transfer than the alignment.
+        """
+        from sembridge.encoders.loading import load_encoder
+
+        encoder = load_encoder(self._folder, device=self._device)
+        n_dimensions, n_rows = encoder.get_embedding_dimension(), self._origins.n_rows
+        if n_dimensions != n_rows:
             raise SembridgeError(
-                f"{folder}: the encoder has {n_dimensions:,} dimensions but the alignment {alignment.weights.n_rows:,} "
+                f"{self._folder}: the encoder has {n_dimensions:,} dimensions but the alignment {n_rows:,} "
                 "rows; they come from different transfers. Run the transfer again."
             )
-        return cls(encoder, alignment)
+        return encoder
+
+    @cached_property
+    def alignment(self) -> "Alignment":
+        from sembridge.language_transfer.alignment import Alignment
+
+        return Alignment.load(self._folder)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return read_vocabulary(self.encoder.tokenizer, n_rows=self._origins.n_rows)
 
     def explain(self, text: str, *, document: str | None = None, top: int = 20) -> Explanation:
         """The match of a query with a document where one is given, else a token, else the dimensions of a text."""
@@ -130,18 +161,12 @@ class Explainer:
     def token(self, token_id: int) -> TokenExplanation:
         return TokenExplanation(
             token_id,
-            self.vocabulary.tokens[token_id],
-            self.vocabulary.texts[token_id],
-            RowKind(int(self.alignment.kinds[token_id])).name.lower(),
-            self.alignment.parts(token_id),
-            self._confidence(token_id),
+            self._names.tokens[token_id],
+            self._names.texts[token_id],
+            self._origins.kind(token_id),
+            self._origins.parts(token_id),
+            self._origins.trust(token_id),
         )
-
-    def _confidence(self, token_id: int) -> float | None:
-        if self.alignment.confidence is None:
-            return None
-        confidence = float(self.alignment.confidence[token_id])
-        return None if math.isnan(confidence) else round(confidence, 4)
 
     def text(self, text: str, *, top: int = 20, query: bool = False) -> list[Dimension]:
         """The strongest dimensions of a text, as a document or as a query, strongest first."""
@@ -160,6 +185,17 @@ class Explainer:
         ]
 
     def _vector(self, text: str, *, query: bool) -> np.ndarray:
+        from sembridge.encoders.vectors import encode_corpus, encode_queries
+
         vectors = (encode_queries if query else encode_corpus)(self.encoder, [text])
         dense: np.ndarray = vectors.toarray()[0]
         return dense
+
+
+def _n_rows_stated(folder: Path) -> int | None:
+    """Dimensions of the encoder in a folder, as its config.json states them; None where it does not."""
+    try:
+        stated = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return stated if isinstance(stated, int) else None

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sembridge.errors import SembridgeError
+from sembridge.language_transfer.sparse_rows import check_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,24 +106,10 @@ class SparseWeights:
         Raises:
             SembridgeError: a malformed index, a weight that is not positive, or a row that does not sum to one.
         """
-        sizes, n_weights = self.support_sizes(), len(self.values)
-        if int(self.crow_indices[0]) != 0 or int(self.crow_indices[-1]) != n_weights or bool((sizes < 0).any()):
-            raise SembridgeError(f"crow_indices do not ascend from 0 to {n_weights}; build W with from_rows().")
-        if not len(self.col_indices) == len(self.similarities) == n_weights:
-            raise SembridgeError("col_indices, values and similarities differ in length; build W with from_rows().")
-        row_ids = self.row_ids()
-        out_of_range = (self.col_indices < 0) | (self.col_indices >= self.n_columns)
-        if bool(out_of_range.any()) or bool(((row_ids * self.n_columns + self.col_indices).diff() <= 0).any()):
-            raise SembridgeError(f"Column ids do not ascend within 0..{self.n_columns - 1}; build W with from_rows().")
-        if not bool((self.values > 0).all()):
-            raise SembridgeError("The weights hold values that are not above zero; leave zeros out, refuse negatives.")
-        sums = torch.zeros(self.n_rows, dtype=torch.float64).index_add_(0, row_ids, self.values.double())
-        wrong = ((sums - 1).abs() > 1e-5) & ~((sizes == 0) & allow_empty_rows)
-        if bool(wrong.any()):
-            row = int(wrong.nonzero()[0])
-            raise SembridgeError(
-                f"Row {row} of the weights sums to {float(sums[row]):.6g}, expected 1 (in {int(wrong.sum())} rows)."
-            )
+        check_rows(
+            self.crow_indices.numpy(), self.col_indices.numpy(), self.values.detach().numpy(),
+            self.similarities.numpy(), self.n_columns, allow_empty_rows=allow_empty_rows,
+        )  # fmt: skip
 
 
 def _check_triplets(

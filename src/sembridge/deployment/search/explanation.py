@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from sembridge.deployment.search.protocol import Term
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
-from sembridge.language_transfer.alignment import ALIGNMENT_FILE, Alignment, SourcePart
+from sembridge.language_transfer.origins import ALIGNMENT_FILE, Origins, RowNames, SourcePart
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
+
+    from sembridge.language_transfer.alignment import Alignment
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,19 @@ class ExplainedTerm:
 class TermExplainer:
     """The vocabulary of an encoder, and its alignment if it is a transferred one."""
 
-    def __init__(self, vocabulary: Vocabulary, alignment: Alignment | None) -> None:
+    def __init__(self, vocabulary: Vocabulary | RowNames, alignment: "Alignment | Origins | None") -> None:
         self._vocabulary = vocabulary
         self._alignment = alignment
 
     @classmethod
     def of(cls, encoder: "SparseEncoder", folder: Path, *, n_dims: int) -> "TermExplainer":
         """The explainer of an encoder that was loaded from `folder` and gives vectors of `n_dims` dimensions."""
-        alignment = Alignment.load(folder) if (folder / ALIGNMENT_FILE).is_file() else None
-        return cls(read_vocabulary(encoder.tokenizer, n_rows=n_dims), alignment)
+        return cls.of_names(read_vocabulary(encoder.tokenizer, n_rows=n_dims), folder)
+
+    @classmethod
+    def of_names(cls, names: Vocabulary | RowNames, folder: Path) -> "TermExplainer":
+        """That of an encoder in `folder` whose dimensions have these names."""
+        return cls(names, Origins.load(folder) if (folder / ALIGNMENT_FILE).is_file() else None)
 
     def explain(self, terms: Sequence[Term], *, origins: Mapping[int, str] | None = None) -> list[ExplainedTerm]:
         """The terms in words, in their order.

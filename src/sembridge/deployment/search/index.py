@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from scipy.sparse import csr_array
+
 from sembridge.deployment.search.engines import open_engine
 from sembridge.deployment.search.indexing import acquired, other_encoder, resolve_recipe
 from sembridge.deployment.search.manifest import IndexManifest, read_index_manifest
@@ -99,11 +101,29 @@ class SearchIndex:
         """
         reader = reader_of(encoder)
         self.check_encoder(reader)
-        tags = [_checked_filter(text) for text in filters]
-        vectors = rows(TextEncoder(reader.text_model, "query")(queries))
+        tags = [_checked_filter(text) for text in filters]  # before anything is encoded
+        vectors = TextEncoder(reader.text_model, "query")(queries)
+        return self._found(vectors, top_k=top_k, tags=tags, with_terms=with_terms)
+
+    def find(
+        self, vectors: csr_array, *, top_k: int = 10, filters: Iterable[str] = (), with_terms: bool = False
+    ) -> list[list[Hit]]:
+        """The same for (n_queries, n_dims) vectors of queries, made by the index's encoder.
+
+        Raises:
+            SembridgeError: a filter is malformed, or vectors are of another width.
+        """
+        if vectors.shape[1] != self.manifest.encoder.n_dims:
+            raise SembridgeError(
+                f"Query vectors have {vectors.shape[1]:,} dimensions, but index {self.folder} "
+                f"{self.manifest.encoder.n_dims:,}; encode the queries with its encoder."
+            )
+        return self._found(vectors, top_k=top_k, tags=[_checked_filter(f) for f in filters], with_terms=with_terms)
+
+    def _found(self, vectors: csr_array, *, top_k: int, tags: list[str], with_terms: bool) -> list[list[Hit]]:
         return [
             self._engine.search(vector, top_k=top_k, tags=tags, with_terms=with_terms) if len(vector.indices) else []
-            for vector in vectors
+            for vector in rows(vectors)
         ]
 
     def check_encoder(self, encoder: "SparseEncoder | Reader") -> None:

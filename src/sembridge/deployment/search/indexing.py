@@ -17,6 +17,7 @@ from scipy.sparse import csr_array, vstack
 
 from sembridge.deployment.recipe import EMBEDDED, IndexRecipe
 from sembridge.deployment.search.engines import open_engine
+from sembridge.deployment.search.light import keep_light_way
 from sembridge.deployment.search.manifest import (
     INDEX_MANIFEST,
     EncoderFacts,
@@ -131,6 +132,7 @@ def index_corpus(
             n_continued = run.start()
             n_added, n_postings = run.add_all()
             n_documents = run.finish()
+            keep_light_way(reader, name, folder)
         except EngineUnavailableError as error:
             if not run.manifest.created:
                 shutil.rmtree(folder)

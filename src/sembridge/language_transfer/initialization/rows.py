@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 import torch
@@ -12,7 +11,8 @@ from sembridge.encoders.vocabulary import TokenKind, Vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.entmax import Entmax, TopKSoftmax
 from sembridge.language_transfer.initialization.inputs import Inputs
-from sembridge.language_transfer.overlap import MatchKind, Overlap
+from sembridge.language_transfer.overlap import Overlap
+from sembridge.language_transfer.row_kinds import RowKind as RowKind
 from sembridge.language_transfer.similarity import sparse_weights
 from sembridge.language_transfer.sparse_matrix import SparseWeights
 
@@ -126,22 +126,6 @@ def row_maximum(weights: SparseWeights) -> np.ndarray:
         return np.zeros(0, np.float32)
     maximum: np.ndarray = np.maximum.reduceat(weights.similarities.numpy(), weights.crow_indices[:-1].numpy())
     return maximum
-
-
-class RowKind(IntEnum):
-    """Where a target row comes from; the first four are the overlap's kinds.
-
-    INERT rows stand for ids that the target tokenizer never gives to a text: unused and role-less special tokens, holes
-    and padding of the matrix. The head scores them all the same, so they must not fire.
-    """
-
-    SPECIAL = MatchKind.SPECIAL
-    EXACT = MatchKind.EXACT
-    FUZZY = MatchKind.FUZZY
-    BYTE = MatchKind.BYTE
-    COMBINED = 4
-    FALLBACK = 5
-    INERT = 6
 
 
 @dataclass(frozen=True, eq=False)
