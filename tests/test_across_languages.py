@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from commands import sembridge
+from scipy.sparse import csr_array
 from sentence_transformers import SparseEncoder
 from test_cli import transfer
 from tiny import ENGLISH_WORDS, assert_same_vectors, tiny_encoder, tiny_tokenizer
@@ -16,6 +17,7 @@ from tiny_bridge import save_tiny_bridge
 
 from sembridge.deployment.search.index import SearchIndex
 from sembridge.deployment.search.indexing import index_corpus, resolve_recipe
+from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.loading import load_encoder
 from sembridge.encoders.vectors import encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
@@ -174,3 +176,28 @@ def test_shards_of_a_pivot_go_into_an_english_index(models: Path, english_index:
     pivot = Pivot.load(models / "ko", load_encoder(models / "source"))
     expected = (pivot.encode_query(["학교"]) @ pivot.encode_document(["학교 선생님", "집 강"]).T).toarray()[0]
     assert by_shards == {f"ko:d{n}": pytest.approx(score, rel=1e-5) for n, score in enumerate(expected) if score > 0}
+
+
+def test_documents_and_questions_are_exported_over_the_english_vocabulary(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "korean"
+    folder.mkdir()
+    write_corpus(folder / "corpus.jsonl", ["학교 선생님", "집 강"])
+    write_corpus(folder / "queries.jsonl", QUESTIONS[:1])
+    command = ("export", "seismic", models / "ko", folder, tmp_path / "out", "--queries", folder)
+    done = sembridge(*command, "--into", models / "source", "--json")
+    assert done.code == 0, done.err
+    source = load_encoder(models / "source")
+    manifest = json.loads(done.out)
+    assert manifest["encoder_fingerprint"] == sparse_encoder_fingerprint(source)
+    pivot = Pivot.load(models / "ko", source)
+    tokens = source.tokenizer.convert_ids_to_tokens(range(pivot.n_dims))
+    made = {"documents": pivot.encode_document(["학교 선생님", "집 강"]), "queries": pivot.encode_query(QUESTIONS[:1])}
+    for side, vectors in made.items():
+        lines = (tmp_path / "out" / f"{side}.jsonl").read_text(encoding="utf-8").splitlines()
+        expected = [{tokens[d]: pytest.approx(float(w), rel=1e-5) for d, w in row} for row in rows_of(vectors)]
+        assert [json.loads(line)["vector"] for line in lines] == expected
+
+
+def rows_of(vectors: csr_array) -> list[list[tuple[int, float]]]:
+    rows = (vectors[[row]] for row in range(vectors.shape[0]))
+    return [list(zip(row.indices.tolist(), row.data.tolist(), strict=True)) for row in rows]

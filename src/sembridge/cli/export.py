@@ -41,13 +41,28 @@ class Texts:
     max_active_dims: Annotated[
         int | None, typer.Option(min=1, metavar="DIMS", help="Of a document that are kept, the largest.")
     ] = None
+    into: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="The English encoder that ENCODER was transferred from: vectors beside those of its documents.",
+        ),
+    ] = None
     encode_with: HowToEncode = "stock"
+
+    def check(self, loading: Loading) -> None:
+        loading.check(*filter(None, (self.encoder, self.into)))
 
     def collection(self, loading: Loading, *, quiet: bool) -> "VectorCollection":
         from sembridge.deployment.export.collection import open_collection
 
+        encoder, reader = loading.encoder(self.into or self.encoder), None
+        if self.into is not None:
+            from sembridge.language_transfer.pivot import Pivot
+
+            reader = Pivot.load(self.encoder, encoder)
         return open_collection(
-            loading.encoder(self.encoder), self.corpus, self.queries, name=self.encoder,
+            encoder, self.corpus, self.queries, name=self.into or self.encoder, reader=reader,
             encode_with=self.encode_with, max_active_dims=self.max_active_dims,
             progress=not quiet,
         )  # fmt: skip
@@ -91,7 +106,9 @@ def onnx(
 @verb(
     """Example:
 
-`sembridge export lucene splade-ko mini/faq-ko lucene-ko --queries mini/faq-ko`""",
+`sembridge export lucene splade-ko mini/faq-ko lucene-ko --queries mini/faq-ko`
+
+`sembridge export lucene splade-ko mini/faq-ko lucene-in-english --into mini/splade-en`""",
     of=export,
 )
 def lucene(
@@ -99,7 +116,7 @@ def lucene(
 ) -> None:
     """Impact vectors for Lucene: Anserini's JsonVectorCollection and topics."""
     output.check()
-    loading.check(texts.encoder)
+    texts.check(loading)
     from sembridge.deployment.export.lucene import export_lucene
 
     collection = texts.collection(loading, quiet=as_json)
@@ -118,7 +135,7 @@ def pisa(
 ) -> None:
     """An index of quantised weights for PISA."""
     output.check()
-    loading.check(texts.encoder)
+    texts.check(loading)
     from sembridge.deployment.export.pisa import check_pisa, export_pisa
 
     check_pisa()
@@ -136,7 +153,7 @@ def pisa(
 def seismic(texts: Texts, output: Output, loading: Loading, as_json: Json = False) -> None:
     """JSON lines of weights for Seismic."""
     output.check()
-    loading.check(texts.encoder)
+    texts.check(loading)
     from sembridge.deployment.export.seismic import export_seismic
 
     collection = texts.collection(loading, quiet=as_json)

@@ -14,6 +14,7 @@ from sembridge.deployment.shards import SHARDS_MANIFEST, read_shards, read_shard
 from sembridge.encoders.anatomy import Anatomy, check_source_encoder
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.names import mini_folder
+from sembridge.encoders.readers import Reader
 from sembridge.encoders.vectors import EncodeWith, TextEncoder
 from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
@@ -86,11 +87,15 @@ def open_collection(
     queries: str | Path | None = None,
     *,
     name: str,
+    reader: Reader | None = None,
     encode_with: EncodeWith = "stock",
     max_active_dims: int | None = None,
     progress: bool = False,
 ) -> VectorCollection:
     """The collection of a corpus as of `stream_corpus`, or of its shards, and of queries as of `read_queries`.
+
+    Args:
+        reader: as of `encoded_collection`.
 
     Raises:
         SembridgeError: as `encoded_collection`, and while reading as `stream_corpus` or `read_shards`; shards of
@@ -99,12 +104,13 @@ def open_collection(
     query_texts = {} if queries is None else read_queries(queries)
     if (Path(corpus) / SHARDS_MANIFEST).is_file():
         _check_shards(encoder, Path(corpus), name, max_active_dims)
-        return precomputed_collection(encoder, read_shards(Path(corpus)), query_texts, name=name)
+        return precomputed_collection(encoder, read_shards(Path(corpus)), query_texts, name=name, reader=reader)
     return encoded_collection(
         encoder,
         ((document.id, document.content) for document in stream_corpus(corpus)),
         query_texts,
         name=name,
+        reader=reader,
         encode_with=encode_with,
         max_active_dims=max_active_dims,
         progress=progress,
@@ -130,6 +136,7 @@ def encoded_collection(
     queries: Mapping[str, str] | None = None,
     *,
     name: str,
+    reader: Reader | None = None,
     encode_with: EncodeWith = "stock",
     max_active_dims: int | None = None,
     progress: bool = False,
@@ -137,9 +144,11 @@ def encoded_collection(
     """The collection of (id, text) documents, encoded while it is read, about a thousand at a time.
 
     Args:
+        encoder: over whose vocabulary the vectors are.
         documents: any iterable, read once; of any size.
         queries: id -> text.
         name: of the encoder, for the manifest.
+        reader: who reads the texts: a pivot through `encoder`, or by default `encoder` itself.
         encode_with, max_active_dims: as of `encode_corpus`; the second is for documents only.
         progress: show a bar on stderr.
 
@@ -147,8 +156,9 @@ def encoded_collection(
         SembridgeError: the encoder is no SPLADE, whose dimensions are tokens.
     """
     tokens = encoder_tokens(check_source_encoder(encoder))
-    encode = TextEncoder(encoder, "document", encode_with, max_active_dims=max_active_dims)
-    encode_query = TextEncoder(encoder, "query", encode_with)
+    model = encoder if reader is None else reader.text_model
+    encode = TextEncoder(model, "document", encode_with, max_active_dims=max_active_dims)
+    encode_query = TextEncoder(model, "query", encode_with)
     return VectorCollection(
         encoder=name,
         tokens=tokens,
@@ -164,13 +174,17 @@ def precomputed_collection(
     queries: Mapping[str, str] | None = None,
     *,
     name: str,
+    reader: Reader | None = None,
 ) -> VectorCollection:
     """The collection of documents whose vectors were made before by this encoder: (ids, (n, n_dims) vectors) at a time.
+
+    Args:
+        reader: of the queries, as of `encoded_collection`.
 
     Raises:
         SembridgeError: the encoder is no SPLADE; while it is read, vectors of another width.
     """
-    collection = encoded_collection(encoder, (), queries, name=name)
+    collection = encoded_collection(encoder, (), queries, name=name, reader=reader)
     return replace(collection, documents=_precomputed(documents, len(collection.tokens)))
 
 
