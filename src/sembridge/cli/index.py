@@ -9,10 +9,12 @@ import typer
 from sembridge.cli.options import Json, Loading, Settings, verb
 from sembridge.cli.printing import console, print_json
 from sembridge.deployment.recipe import IndexRecipe
+from sembridge.errors import SembridgeError
 from sembridge.files.progress import Progress
 
 if TYPE_CHECKING:
     from sembridge.deployment.search.indexing import IndexReport
+    from sembridge.language_transfer.pivot import Pivot
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Change:
             "language beside those that are there.",
         ),
     ] = None
+    language: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="With --into: of the documents, where ENCODER reads several languages."),
+    ] = None
     add: Annotated[bool, typer.Option("--add", help="Add to a finished index; a known id is updated.")] = False
     delete: Annotated[list[str] | None, typer.Option(metavar="ID", help="Delete this document; may be repeated.")] = (
         None
@@ -61,6 +67,8 @@ class Change:
     def check(self, documents: Documents) -> None:
         if self.into and (self.delete or self.overwrite):
             raise typer.BadParameter("adds to an index; give --out for anything else", param_hint="--into")
+        if self.language and not self.into:
+            raise typer.BadParameter("belongs to --into", param_hint="--language")
         if self.delete and (documents.encoder is not None or self.add or self.overwrite):
             raise typer.BadParameter("goes without ENCODER, CORPUS, --add and --overwrite", param_hint="--delete")
         if not self.delete and (documents.encoder is None or documents.corpus is None):
@@ -101,7 +109,7 @@ def index(
     from sembridge.retrieval.corpus import count_documents
 
     recipe = settings.recipe if change.overwrite else resolve_recipe(out, settings.said)
-    loaded = loading.encoder(encoder) if change.into is None else loading.pivot(encoder, _index_encoder(change.into))
+    loaded = loading.encoder(encoder) if change.into is None else _pivot(encoder, change.into, change.language, loading)
     add = change.add or change.into is not None
     with Progress("index", total=count_documents(corpus), unit="documents", shown=not as_json) as progress:
         report = index_corpus(
@@ -112,6 +120,15 @@ def index(
         print_json(asdict(report))
     else:
         _print_report(report)
+
+
+def _pivot(encoder: str, index: Path, language: str | None, loading: Loading) -> "Pivot":
+    """Reads the documents, and says which language marks them."""
+    pivot = loading.pivot(encoder, _index_encoder(index))
+    pivot = pivot if language is None else pivot.speaking(language)
+    if pivot.language is None:
+        raise SembridgeError(f"{encoder} reads several languages; say by --language which the documents are in.")
+    return pivot
 
 
 def _index_encoder(index: Path) -> str:

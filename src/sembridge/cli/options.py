@@ -93,6 +93,13 @@ class Loading:
 
         return Pivot.load(folder, self.encoder(source))
 
+    def is_dense(self, name: str) -> bool:
+        """Whether a model is a dense encoder, by what it says of itself."""
+        from sembridge.encoders.model_folder import says_dense
+        from sembridge.encoders.names import resolve
+
+        return says_dense(resolve(name, trust_remote_code=self.trust_remote_code, allow_pickle=self.allow_pickle))
+
     def bridge(self, name: str) -> "Bridge":
         from sembridge.encoders.loading import load_bridge
 

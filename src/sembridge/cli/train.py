@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,7 +12,7 @@ from sembridge.files.recipe import RUNNING
 from sembridge.training.recipe import TEACHING, TrainRecipe
 
 if TYPE_CHECKING:
-    from sentence_transformers import SparseEncoder
+    from sentence_transformers import SentenceTransformer, SparseEncoder
 
     from sembridge.retrieval.data import RetrievalData
     from sembridge.training.aligning import Aim
@@ -40,7 +40,18 @@ class Models:
         typer.Option(
             metavar="MODEL",
             help="The English encoder behind ENCODER, which becomes a pivot: it learns to give a text the vector that "
-            "MODEL gives to its English translation. DATA holds pairs of both.",
+            "MODEL gives to its English translation. DATA holds pairs of both, or English text (corpus:PLACE). ENCODER "
+            "is transferred from MODEL, or a multilingual dense one, which then reads for the pivot.",
+            rich_help_panel=TEACHING,
+        ),
+    ] = None
+    layers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="NUMBER",
+            help="With --align-to and a multilingual dense ENCODER, whose body reads for the pivot: the first so many "
+            "of its layers; by default three quarters.",
             rich_help_panel=TEACHING,
         ),
     ] = None
@@ -48,6 +59,8 @@ class Models:
     def check(self, loading: Loading) -> None:
         if self.align_to is not None and (self.idf or self.bridge):
             raise typer.BadParameter("a pivot is taught by its source alone", param_hint="--align-to --idf --bridge")
+        if self.layers is not None and self.align_to is None:
+            raise typer.BadParameter("belongs to --align-to", param_hint="--layers")
         loading.check(*filter(None, (self.encoder, self.bridge, self.align_to)))
 
     def aimed(self, loading: Loading) -> "tuple[SparseEncoder, Aim | None]":
@@ -58,7 +71,11 @@ class Models:
         from sembridge.training.aligning import Aim
 
         source = loading.encoder(self.align_to)
-        pivot = Pivot.load(self.encoder, source)
+        if loading.is_dense(self.encoder):
+            bridge = cast("SentenceTransformer", loading.bridge(self.encoder))
+            pivot = Pivot.of_bridge(source, bridge, name=self.align_to, n_layers=self.layers)
+        else:
+            pivot = Pivot.load(self.encoder, source)
         return pivot.encoder, Aim(source, pivot)
 
     def load(self, loading: Loading) -> "SparseEncoder":
@@ -104,11 +121,12 @@ class Data:
                 "a pivot's questions ask English documents: give both or none", param_hint="--dev --dev-corpus"
             )
 
-    def load(self, *, seed: int) -> "TrainingData":
-        from sembridge.training.data import joined, load_training_data
+    def load(self, *, seed: int, aligns: bool) -> "TrainingData":
+        from sembridge.training.data import joined, load_training_data, load_translations
 
+        read = load_translations if aligns else load_training_data
         names = (self.data, *(self.also or ()))
-        return joined([load_training_data(name, split=self.split, pairs=self.pairs, seed=seed) for name in names])
+        return joined([read(name, split=self.split, pairs=self.pairs, seed=seed) for name in names])
 
     def load_dev(self) -> "RetrievalData | None":
         from sembridge.retrieval.sources import load_retrieval_data
@@ -132,6 +150,8 @@ class Data:
 `sembridge train splade-ko corpus:passages.jsonl.gz tuned --distill bridge --bridge intfloat/multilingual-e5-small`
 
 `sembridge train splade-ko parallel.tsv ko-pivot --align-to mini/splade-en --rows-learning-rate 2e-3`
+
+`sembridge train intfloat/multilingual-e5-small corpus:english.txt e5-pivot --align-to mini/splade-en --freeze-body`
 
 `torchrun --nproc-per-node 4 -m sembridge.cli train splade-ko hub:PaDaS-Lab/webfaq-retrieval:kor tuned`""")
 def train(
@@ -160,7 +180,7 @@ def train(
     forget_finished(output.out)
     output.check()
     models.check(loading)
-    pairs, dev = data.load(seed=recipe.seed), data.load_dev()
+    pairs, dev = data.load(seed=recipe.seed, aligns=models.align_to is not None), data.load_dev()
     from sembridge.training.fine_tuning import train as fine_tune
     from sembridge.training.trainer import RunOptions
 

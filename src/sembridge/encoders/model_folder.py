@@ -72,6 +72,11 @@ def refuse_other_than_dense(folder: Path, name: object) -> None:
         )
 
 
+def says_dense(folder: Path) -> bool:
+    """Whether a folder holds a dense encoder by what it says of itself."""
+    return _model_type(folder) == "SentenceTransformer"
+
+
 def refuse_weights(folder: Path, name: object, *, allow_pickle: bool) -> None:
     """Refuses missing, damaged and pickled weights."""
     folders = _parts(folder)

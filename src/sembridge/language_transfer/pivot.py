@@ -11,7 +11,7 @@ MILCO (arXiv 2510.00671) learns such a connector on parallel text; here it costs
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sembridge.encoders.anatomy import Anatomy, check_source_encoder
+from sembridge.encoders.anatomy import Anatomy, check_source_encoder, read_anatomy
 from sembridge.encoders.fingerprint import sparse_encoder_fingerprint
 from sembridge.encoders.loading import load_encoder, load_tokenizer
 from sembridge.encoders.transplant import narrowed, transplant_inputs
@@ -31,13 +31,14 @@ from sembridge.files.records import read_record
 from sembridge.language_transfer.alignment import ALIGNMENT_FILE, Alignment
 from sembridge.language_transfer.bridge import Embed
 from sembridge.language_transfer.folder import LanguageTransfer, read_report
+from sembridge.language_transfer.pivot_of_bridge import bridge_pivot
 from sembridge.language_transfer.pivot_reading import reading_english
 from sembridge.language_transfer.pivot_words import with_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sentence_transformers import SparseEncoder
+    from sentence_transformers import SentenceTransformer, SparseEncoder
     from transformers import PreTrainedTokenizerBase
 
 
@@ -190,6 +191,22 @@ class Pivot:
         return cls._made(source, moved.encoder.tokenizer, moved.alignment, *names)
 
     @classmethod
+    def of_bridge(
+        cls, source: "SparseEncoder", bridge: "SentenceTransformer", *, name: str, n_layers: int | None = None
+    ) -> "Pivot":
+        """The pivot of `bridge_pivot`, which reads all languages of the bridge once it is trained.
+
+        Args:
+            name: of the source encoder.
+
+        Raises:
+            SembridgeError: as `bridge_pivot`.
+        """
+        fingerprint = sparse_encoder_fingerprint(source)
+        facts = PivotFacts(source_encoder=name, source_fingerprint=fingerprint, n_dims=read_anatomy(source).n_rows)
+        return cls(bridge_pivot(source, bridge, n_layers=n_layers), facts)
+
+    @classmethod
     def _made(
         cls,
         source: "SparseEncoder",
@@ -234,7 +251,12 @@ class Pivot:
 
     @property
     def language(self) -> str | None:
+        """None of one that reads several."""
         return self.facts.language
+
+    def speaking(self, language: str) -> "Pivot":
+        """The same for texts of one language."""
+        return replace(self, facts=replace(self.facts, language=language))
 
     @property
     def fingerprint(self) -> str | None:

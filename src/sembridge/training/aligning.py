@@ -51,20 +51,24 @@ class Aim:
         return torch.from_numpy(self._encode(texts).toarray())
 
     @contextmanager
-    def pupil(self, anatomy: Anatomy) -> Iterator[None]:
+    def pupil(self, anatomy: Anatomy, *, freeze_body: bool = False) -> Iterator[None]:
         """Inside, the pivot's texts have the vectors that they have afterwards, without dropout, as those that it aims
-        at; and its head stays the source's, which says what a dimension means."""
+        at; and its decoder stays the source's, which says what a dimension means."""
         dropouts = [(module, module.p) for module in anatomy.encoder.modules() if isinstance(module, nn.Dropout)]
-        head = anatomy.model.get_submodule(anatomy.head.decoder)
+        still: list[nn.Module] = [anatomy.model.get_submodule(anatomy.head.decoder)]
+        if freeze_body:
+            still.append(anatomy.model.base_model)
         try:
             for module, _ in dropouts:
                 module.p = 0.0
-            head.requires_grad_(False)
+            for part in still:
+                part.requires_grad_(False)
             yield
         finally:
             for module, share in dropouts:
                 module.p = share
-            head.requires_grad_(True)
+            for part in still:
+                part.requires_grad_(True)
 
     def check(self, recipe: TrainRecipe) -> None:
         """Refuses settings that belong to questions and their documents."""

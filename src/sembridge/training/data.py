@@ -124,6 +124,23 @@ def load_training_data(
     return _labelled(name, split).sample(pairs, seed=seed)
 
 
+def load_translations(
+    name: str | Path, *, split: str = "train", pairs: int | None = None, seed: int = 0
+) -> TrainingData:
+    """Pairs of an English text and its translation; English text without labels (`corpus:PLACE`) is its own.
+
+    Args:
+        pairs: at most so many, drawn by `seed`.
+
+    Raises:
+        SembridgeError: as `load_training_data`.
+    """
+    if not str(name).startswith("corpus:"):
+        return load_training_data(name, split=split, pairs=pairs, seed=seed)
+    texts = [passage.content[:MAX_CHARACTERS] for passage in stream_passages(str(name).removeprefix("corpus:"))]
+    return pairs_data(str(name), texts, texts).sample(pairs, seed=seed)
+
+
 def _from_corpus(name: str, n_pairs: int, seed: int) -> TrainingData:
     passages = stream_passages(name.removeprefix("corpus:"))
     short = (replace(passage, text=passage.text[:MAX_CHARACTERS]) for passage in passages)

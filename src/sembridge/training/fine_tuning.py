@@ -93,6 +93,8 @@ def train(
         )
     if aim is not None:
         aim.check(recipe)
+    elif recipe.freeze_body:
+        raise SembridgeError("--freeze-body trains a pivot's head; give --align-to, or leave it away.")
     start = _start_name(encoder, start_folder)
     begun = {"start": start, "start_fingerprint": weights_fingerprint(encoder)}
     identity = TrainingRun.of(
@@ -143,7 +145,7 @@ def _trained(lesson: Lesson, identity: TrainingRun) -> tuple[Training, bool]:
         _texts_cut(encoder, recipe.max_length),
         _head(lesson),
         plain_attention(lesson.anatomy, recipe.batch_size),
-        nullcontext() if lesson.aim is None else lesson.aim.pupil(lesson.anatomy),
+        nullcontext() if lesson.aim is None else lesson.aim.pupil(lesson.anatomy, freeze_body=recipe.freeze_body),
     ):
         trainer.train(resume_from_checkpoint=last)
     training = Training(encoder.eval(), curve_of(trainer), trainer.state.global_step, len(lesson.data), recipe)

@@ -53,6 +53,10 @@ class TrainRecipe(Recipe):
     freeze_body_steps: int = setting(
         0, ge=0, unit="steps", help="the first ones, which train the vocabulary's rows only", group=LEARNING
     )
+    freeze_body: bool = setting(
+        False, group=LEARNING,
+        help="with --align-to: train only what stands between body and decoder, at a rate of 1e-3 or so; of a bridge",
+    )  # fmt: skip
     combined_rows_factor: float = setting(
         1.0, ge=0.0, help="learning rate of rows that were not copied, over that of all others", group=LEARNING
     )
