@@ -2,16 +2,18 @@
 
     python benchmarks/search_million.py --data DATA --n 1000000 --out benchmarks/results/search_million.json
 
-The vectors have the statistics of Korean documents under the bundled encoder (module `search_engines`); DATA holds
-korquad/ko in BEIR layout. Every engine builds and searches in a process of its own, on one thread, and an engine whose
-package is missing is left out and named (pyseismic-lsr, pyterrier-pisa, bmp, splade-index with numba). Milliseconds are
-of processor time, so that a shared machine does not decide; of approximate engines several settings are tried, and of
-those that reach a recall the fastest stands in its column. Recall is the share of exact search's ten best, and one of
-equal score counts as well.
+The vectors are made of those of real Korean passages under the bundled encoder, each of two that were drawn
+(`synthetic` of module `search_engines`); queries are real, of the same sets, in BEIR layout below DATA. Every engine
+builds and searches in a process of its own, on one thread, and an engine whose package is missing is left out and named
+(pyseismic-lsr, pyterrier-pisa, bmp, splade-index with numba). Milliseconds are of processor time, so that a shared
+machine does not decide; of approximate engines several settings are tried, and of those that reach a recall the fastest
+stands in its column. Recall is the share of exact search's ten best, and one of equal score counts as well. Engines
+that `--out` has already of the same vectors stay there, so that they can be run one by one.
 """
 
 import argparse
 import dataclasses
+import itertools
 import json
 import multiprocessing
 import os
@@ -26,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from outcome import versions, write
+from outcome import processor, versions, write
 from scipy.sparse import csr_array, load_npz, save_npz
-from search_engines import TOP_K, add_all, document, encoded, folder_mb, resident, started, synthetic
+from search_engines import TOP_K, add_all, document, folder_mb, resident, started, synthetic
 
 from sembridge.deployment.search.protocol import SparseVector, rows
 
@@ -73,6 +75,32 @@ class Found:
         return min(enough, key=lambda setting: setting.p50_ms, default=None)
 
 
+SETS = ("korquad/ko", "kobest_boolq/ko", "tydiqa/ko", "coursedocs/ko")
+
+
+def encoded(data: Path, work: Path, *, n_documents: int, n_queries: int) -> tuple[csr_array, csr_array]:
+    """(documents, queries): vectors of passages and queries of the sets in turn, kept in `work`."""
+    files = [work / f"real-{n_documents}-{n_queries}-{side}.npz" for side in ("documents", "queries")]
+    if not all(file.exists() for file in files):
+        from sembridge import load_bridge, load_encoder, load_retrieval_data, load_tokenizer, transfer
+        from sembridge.encoders.vectors import encode_corpus, encode_queries
+
+        result = transfer(
+            load_encoder("mini/splade-en"), load_tokenizer("mini/tokenizer-ko"), load_bridge("mini/bridge")
+        )
+        found = [load_retrieval_data(data / name) for name in SETS]
+        texts = alternating([list(of.corpus.values()) for of in found])[:n_documents]
+        queries = alternating([list(of.queries.values()) for of in found])[:n_queries]
+        save_npz(files[0], encode_corpus(result.encoder, texts, encode_with="fast-bf16"))
+        save_npz(files[1], encode_queries(result.encoder, queries, encode_with="fast"))
+    documents, asked = (csr_array(load_npz(file)) for file in files)
+    return documents, asked
+
+
+def alternating(lists: list[list[str]]) -> list[str]:
+    return [text for row in itertools.zip_longest(*lists) for text in row if text is not None]
+
+
 # --- engines: vectors and a folder -> named ways to search; what is done before the first yield is building
 
 
@@ -111,7 +139,8 @@ def seismic(vectors: csr_array, folder: Path, _: ExitStack) -> Iterator[tuple[st
 def integers(vectors: csr_array) -> tuple[csr_array, float]:
     """Weights as whole numbers up to `LARGEST`, and the scale."""
     scale = LARGEST / float(vectors.data.max())
-    whole = csr_array((np.rint(vectors.data * scale), vectors.indices, vectors.indptr), vectors.shape)
+    whole = vectors.copy()  # index arrays, too: dropping zeros changes them in place
+    whole.data = np.rint(whole.data * scale)
     whole.eliminate_zeros()
     return whole, scale
 
@@ -274,12 +303,20 @@ def startable(names: list[str]) -> list[str]:
     return [name for name in names if name not in missing]
 
 
+def known_engines(out: Path | None, made: dict[str, int]) -> dict[str, Any]:
+    """What an earlier run over the same vectors found, by engine."""
+    if out is None or not out.is_file():
+        return {}
+    earlier = json.loads(out.read_text(encoding="utf-8"))
+    return {of["engine"]: of for of in earlier["engines"]} if {k: earlier.get(k) for k in made} == made else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--n", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--real", type=int, default=400, help="documents encoded, which the others are made of")
+    parser.add_argument("--real", type=int, default=6000, help="passages encoded, which the others are made of")
     parser.add_argument("--engines", nargs="+", default=[*ENGINES], choices=[*ENGINES])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "sembridge-search")
     parser.add_argument("--seed", type=int, default=0)
@@ -287,29 +324,29 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     arguments.work.mkdir(parents=True, exist_ok=True)
-    real, queries = encoded(
-        "ko", arguments.data, arguments.work, n_documents=arguments.real, n_queries=arguments.queries
-    )
+    sizes = {"n_documents": arguments.real, "n_queries": arguments.queries}
+    real, queries = encoded(arguments.data, arguments.work, **sizes)
     file, query_file = arguments.work / f"many-{arguments.n}.npz", arguments.work / "many-queries.npz"
     save_npz(file, vectors := synthetic(real, arguments.n, arguments.seed), compressed=False)
     save_npz(query_file, queries, compressed=False)
     dims = vectors.nnz / vectors.shape[0]
     del vectors
-    found = []
+    made = {"n_documents": arguments.n, "n_queries": queries.shape[0], "n_real": arguments.real, "seed": arguments.seed}
+    engines = known_engines(arguments.out, made)
     for name in startable(arguments.engines):
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
-            found.append(fresh.apply(measure, (name, file, query_file)))
-        print(json.dumps(asdict(found[-1])), file=sys.stderr, flush=True)
+            found = fresh.apply(measure, (name, file, query_file))
+        at = {str(r): s and dataclasses.asdict(s) for r in RECALLS for s in [found.at(r)]}
+        engines[name] = {**asdict(found), "at": at}
+        print(json.dumps(engines[name]), file=sys.stderr, flush=True)
     file.unlink()
     result = {
-        "n_documents": arguments.n, "n_queries": queries.shape[0], "n_real": arguments.real, "active_dims": dims,
-        "seed": arguments.seed,
-        "engines": [
-            {**asdict(engine), "at": {str(r): s and dataclasses.asdict(s) for r in RECALLS for s in [engine.at(r)]}}
-            for engine in found
-        ],
+        **made,
+        "active_dims": dims,
+        "processor": processor(),
+        "engines": [engines[name] for name in ENGINES if name in engines],
         "versions": versions(*DISTRIBUTIONS),
-    }  # fmt: skip
+    }
     write(arguments.out, result)
 
 
