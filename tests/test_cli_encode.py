@@ -48,7 +48,7 @@ def test_other_settings_are_refused_in_one_line(shards: Path) -> None:
     ("arguments", "message"),
     [
         (("--shard", "3/2"), "expected i/n"),
-        (("--encode-with", "slow"), "encode_with: Input should be 'stock', 'fast' or 'fast-bf16'"),
+        (("--encode-with", "slow"), "encode_with: Input should be 'auto', 'stock', 'fast' or 'fast-bf16'"),
         (("--shard-size", "0"), "shard_size: Input should be greater than or equal to 1"),
     ],
 )

@@ -120,7 +120,7 @@ def test_an_index_may_be_encoded_the_fast_way(models: Path, corpus: Path, tmp_pa
     np.testing.assert_allclose([hit["score"] for hit in fast], [hit["score"] for hit in stock], rtol=1e-4)
     done = sembridge("index", models / "ko", corpus, "--out", tmp_path / "warp", "--encode-with", "warp")
     assert done.code != 0
-    assert "encode_with: Input should be 'stock', 'fast' or 'fast-bf16'" in done.line
+    assert "encode_with: Input should be 'auto', 'stock', 'fast' or 'fast-bf16'" in done.line
 
 
 def test_terms_add_up_to_the_score_and_name_english_tokens(
@@ -286,7 +286,7 @@ def test_an_interrupted_build_goes_on_with_the_same_way_of_encoding_only(
     with pytest.raises(Stopped):
         index_corpus(encoder, corpus, out, name="ko", recipe=recipe, on_progress=stop_after(20))
     other = IndexRecipe.build({"engine": "exact", "bulk_size": 10, "encode_with": "fast-bf16"})
-    with pytest.raises(SembridgeError, match=r"has 20 documents encoded with stock, .* with fast-bf16; leave"):
+    with pytest.raises(SembridgeError, match=r"has 20 documents encoded with auto, .* with fast-bf16; leave"):
         index_corpus(encoder, corpus, out, name="ko", recipe=other)
     assert index_corpus(encoder, corpus, out, name="ko", recipe=recipe).n_continued == 20
 

@@ -81,7 +81,7 @@ def test_the_columns_are_those_of_the_format(plain: Path, encoder: SparseEncoder
 def test_the_manifest_and_the_report_count(plain: Path, encoder: SparseEncoder, corpus: Path) -> None:
     manifest = read_shards_manifest(plain)
     assert (manifest.encoder, manifest.corpus, manifest.corpus_bytes) == ("tiny", "corpus.jsonl", corpus.stat().st_size)
-    assert manifest.settings == {"encode_with": "stock", "batch_size": 3, "shard_size": 4}
+    assert manifest.settings == {"encode_with": "auto", "batch_size": 3, "shard_size": 4}
     report = encode_shards(encoder, corpus, plain, name="tiny", recipe=RECIPE)
     assert (report.n_documents, report.n_shards, report.n_encoded, report.share) == (N_DOCUMENTS, 6, 0, "1/1")
     n_weights = sum(vectors.nnz for _, vectors in read_shards(plain))
@@ -185,7 +185,7 @@ def test_another_encoder_settings_or_corpus_are_refused(
     with pytest.raises(SembridgeError, match="shards of another encoder"):
         encode_shards(other, corpus, plain, name="tiny", recipe=RECIPE)
     with pytest.raises(
-        SembridgeError, match=r"shards of another settings .encode_with=stock batch_size=3 shard_size=4, now"
+        SembridgeError, match=r"shards of another settings .encode_with=auto batch_size=3 shard_size=4, now"
     ):
         encode_shards(encoder, corpus, plain, name="tiny", recipe=EncodeRecipe(shard_size=4))
     with pytest.raises(SembridgeError, match="shards of another corpus"):

@@ -16,7 +16,7 @@ from sembridge.encoders import fast_head
 from sembridge.encoders.anatomy import read_anatomy
 from sembridge.encoders.fast_head import fast_encoder
 from sembridge.encoders.loading import load_encoder
-from sembridge.encoders.vectors import encode_corpus, encode_queries
+from sembridge.encoders.vectors import TextEncoder, encode_corpus, encode_queries
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.sources import load_retrieval_data
 
@@ -53,6 +53,14 @@ def fast_means_fast(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def encoder() -> SparseEncoder:
     return tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
+
+
+def test_auto_is_fast_where_it_can_be_and_silent_where_it_cannot(encoder: SparseEncoder) -> None:
+    assert TextEncoder(encoder, "document", "auto").way == "fast"
+    other = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"), pooling_strategy="sum")
+    assert TextEncoder(other, "document", "auto").way == "stock"
+    free = tiny_inference_free("BertForMaskedLM", tiny_tokenizer("wordpiece"))
+    assert [TextEncoder(free, task, "auto").way for task in ("query", "document")] == ["stock", "fast"]
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -160,7 +168,7 @@ def test_what_is_not_known_goes_the_stock_way_with_one_warning(caplog: pytest.Lo
 
 
 def test_an_unknown_engine_is_refused(encoder: SparseEncoder) -> None:
-    with pytest.raises(SembridgeError, match="encode_with is 'faster': expected one of stock, fast, fast-bf16"):
+    with pytest.raises(SembridgeError, match="encode_with is 'faster': expected one of auto, stock, fast, fast-bf16"):
         encode_corpus(encoder, ["home"], encode_with="faster")  # type: ignore[arg-type]
 
 

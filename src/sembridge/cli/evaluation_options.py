@@ -145,7 +145,7 @@ class Encoding:
     max_active_dims: Annotated[
         int | None, typer.Option(min=1, metavar="DIMS", help="Of every text that are kept, the largest.")
     ] = None
-    encode_with: HowToEncode = "stock"
+    encode_with: HowToEncode = "auto"
     batch_size: Annotated[
         int, typer.Option(min=1, metavar="TEXTS", help="Encoded at once.", rich_help_panel=RUNNING)
     ] = BATCH_SIZE

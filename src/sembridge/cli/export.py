@@ -48,7 +48,7 @@ class Texts:
             help="The English encoder that ENCODER was transferred from: vectors beside those of its documents.",
         ),
     ] = None
-    encode_with: HowToEncode = "stock"
+    encode_with: HowToEncode = "auto"
 
     def check(self, loading: Loading) -> None:
         loading.check(*filter(None, (self.encoder, self.into)))

@@ -152,8 +152,9 @@ def _delete(folder: Path, ids: list[str], url: str | None, *, as_json: bool) -> 
 def _print_report(report: "IndexReport") -> None:
     if report.n_continued:
         console.print(f"Went on after {report.n_continued:,} documents of an earlier run")
+    way = "" if report.encoded_with is None else f", encoded with {report.encoded_with}"
     mean = report.n_postings / report.n_added if report.n_added else 0.0
     console.print(
-        f"{report.n_added:,} documents indexed in {report.seconds:.1f} s, {mean:.0f} active dims each; "
+        f"{report.n_added:,} documents indexed in {report.seconds:.1f} s, {mean:.0f} active dims each{way}; "
         f"{report.n_documents:,} in {report.folder} ({report.engine})"
     )

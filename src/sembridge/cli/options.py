@@ -39,7 +39,7 @@ HowToEncode = Annotated[
     typer.Option(
         "--encode-with",
         metavar="|".join(get_args(EncodeWith)),
-        help="How texts are encoded: fast is as good as stock, on a CPU sooner.",
+        help="How texts are encoded: fast is as good as stock, on a CPU sooner; auto: fast where it can be.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.", rich_help_panel=RUNNING)]

@@ -15,7 +15,7 @@ EngineName = Literal[
 EMBEDDED: tuple[EngineName, ...] = ("qdrant-edge", "exact")
 
 # Said of both recipes.
-_ENCODE_WITH = "fast: for a CPU, the same vectors within 1e-4 in less time; fast-bf16: in bfloat16"
+_ENCODE_WITH = "fast: the same vectors within 1e-4, sooner on a CPU; fast-bf16: in bfloat16; auto: fast or stock"
 _MAX_ACTIVE_DIMS = "of a document that are kept, the largest"
 _BATCH_SIZE = "encoded at once, at most"
 
@@ -23,7 +23,7 @@ _BATCH_SIZE = "encoded at once, at most"
 class EncodeRecipe(Recipe):
     """How a corpus becomes shards: everything that can change a byte of them, encoder and corpus aside."""
 
-    encode_with: EncodeWith = setting("stock", help=_ENCODE_WITH)
+    encode_with: EncodeWith = setting("auto", help=_ENCODE_WITH)
     max_active_dims: int | None = setting(None, ge=1, unit="dims", help=_MAX_ACTIVE_DIMS)
     batch_size: int = setting(BATCH_SIZE, ge=1, unit="texts", help=_BATCH_SIZE, group=RUNNING)
     # A killed run loses at most one shard of work; a shard of 10,000 documents is about 10 MB.
@@ -41,7 +41,7 @@ class IndexRecipe(Recipe):
     max_active_dims: int | None = setting(None, ge=1, unit="dims", help=_MAX_ACTIVE_DIMS)
     min_weight: float = setting(0.0, ge=0.0, unit="weight", help="smaller ones of a document are dropped")
     batch_size: int = setting(BATCH_SIZE, ge=1, unit="texts", help=_BATCH_SIZE, group=RUNNING)
-    encode_with: EncodeWith = setting("stock", help=_ENCODE_WITH)
+    encode_with: EncodeWith = setting("auto", help=_ENCODE_WITH)
     bulk_size: int = setting(512, ge=1, unit="documents", help="between two safe points", group=RUNNING)
     attempts: int = setting(6, ge=1, unit="tries", help="of a call before a server is given up", group=RUNNING)
     first_wait: float = setting(

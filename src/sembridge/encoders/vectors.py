@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
     from sembridge.encoders.anatomy import Anatomy
+    from sembridge.encoders.fast_head import FastEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +41,9 @@ def encode_corpus(
     """(n_texts, n_dims) float32 document vectors, rows in the order of the texts.
 
     `encode_with` "stock" is the encoder's own `encode_document`; "fast" gives the same vectors within 1e-4 in less time
-    on a CPU; "fast-bf16" computes in bfloat16, which moved nDCG@10 by .003 at most where it was measured, and pays
-    where the processor multiplies bfloat16 matrices. An encoder that the fast ways do not know goes through its own,
-    with a logged warning.
+    on a CPU; "auto" is fast where it knows the encoder, else stock; "fast-bf16" computes in bfloat16, which moved
+    nDCG@10 by .003 at most where it was measured, and pays where the processor multiplies bfloat16 matrices. An encoder
+    that the fast ways do not know goes through its own, with a logged warning unless "auto" chose.
     `batch_size` is an upper limit: a batch of long texts and a large vocabulary is cut to 1 GiB of logits.
     `max_active_dims` keeps that many largest weights a text; None is the encoder's own setting.
 
@@ -75,6 +77,9 @@ class TextEncoder:
     Args:
         anatomy: of `encoder`, where it has been read already.
 
+    Attributes:
+        way: how it encodes: one of `EncodeWith`, never auto.
+
     Raises:
         SembridgeError: a batch size below 1, an unknown way to encode, or an encoder that is to be compared by a
             distance.
@@ -96,11 +101,12 @@ class TextEncoder:
             expected = ", ".join(get_args(EncodeWith))
             raise SembridgeError(f"encode_with is {encode_with!r}: expected one of {expected}.")
         self._encoder, self._batch_size = encoder, batch_size
-        fast = None
-        if encode_with != "stock":
-            fast = _fast(encoder, anatomy, task, encode_with, batch_size=batch_size, max_active_dims=max_active_dims)
-        self._encode_batch = fast or _stock(encoder, task, max_active_dims)
-        self._is_fast = fast is not None
+        fast = None if encode_with == "stock" else _fast(encoder, anatomy, task, encode_with)
+        self.way: EncodeWith = "stock" if fast is None else "fast" if encode_with == "auto" else encode_with
+        if fast is None:
+            self._encode_batch = _stock(encoder, task, max_active_dims)
+        else:
+            self._encode_batch = partial(fast.encode, batch_size=batch_size, max_active_dims=max_active_dims)
         self._to_unit = scores_by_cosine(encoder)
 
     def __call__(self, texts: Sequence[str], progress_label: str | None = None) -> csr_array:
@@ -121,7 +127,7 @@ class TextEncoder:
         return vstack(blocks, format="csr")[np.argsort(order)]
 
     def _batches(self, texts: Sequence[str], order: list[int]) -> Iterator[list[int]]:
-        if not self._is_fast:
+        if self.way == "stock":
             return _batches(self._encoder, texts, order, self._batch_size)
         size = self._batch_size * _WINDOW_BATCHES
         return (order[start : start + size] for start in range(0, len(order), size))
@@ -160,20 +166,17 @@ def _fast(
     anatomy: "Anatomy | None",
     task: Task,
     encode_with: EncodeWith,
-    *,
-    batch_size: int,
-    max_active_dims: int | None,
-) -> EncodeBatch | None:
-    """The fast way, or None and a warning where there is none."""
+) -> "FastEncoder | None":
+    """The fast way, or None and a warning where there is none and it was asked for."""
     from sembridge.encoders.anatomy import read_anatomy
     from sembridge.encoders.fast_head import fast_encoder
 
     try:
-        fast = fast_encoder(anatomy or read_anatomy(encoder), task, half=encode_with == "fast-bf16")
+        return fast_encoder(anatomy or read_anatomy(encoder), task, half=encode_with == "fast-bf16")
     except SembridgeError as refusal:
-        logger.warning("--encode-with %s is not used for the %s texts: %s", encode_with, task, refusal)
+        level = logging.INFO if encode_with == "auto" else logging.WARNING
+        logger.log(level, "--encode-with %s is not used for the %s texts: %s", encode_with, task, refusal)
         return None
-    return lambda texts: fast.encode(texts, batch_size=batch_size, max_active_dims=max_active_dims)
 
 
 def flops(query_vectors: csr_array, document_vectors: csr_array) -> float:

@@ -46,7 +46,7 @@ class EvaluationSettings:
     top_k: int = DEFAULT_TOP_K
     batch_size: int = BATCH_SIZE
     max_active_dims: int | None = None
-    encode_with: EncodeWith = "stock"
+    encode_with: EncodeWith = "auto"
     cache_folder: Path | None = None
     progress: bool = False
 

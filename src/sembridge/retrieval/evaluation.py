@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 
 from sembridge.encoders.settings import BATCH_SIZE
 from sembridge.encoders.stated import stated_settings
-from sembridge.encoders.vectors import EncodeWith, encode_corpus, encode_queries, flops
+from sembridge.encoders.vectors import EncodeWith, TextEncoder, encode_corpus, encode_queries, flops
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.bm25 import BM25_B, BM25_K1, BM25_METHOD, bm25_index
@@ -93,7 +93,7 @@ def evaluate(
     top_k: int = DEFAULT_TOP_K,
     batch_size: int = BATCH_SIZE,
     max_active_dims: int | None = None,
-    encode_with: EncodeWith = "stock",
+    encode_with: EncodeWith = "auto",
     cache_folder: Path | None = None,
     progress: bool = False,
     query_encoder: "SparseEncoder | None" = None,
@@ -103,7 +103,7 @@ def evaluate(
     Args:
         top_k: documents a query in the run.
         max_active_dims: keeps that many largest weights of every query and document; None is the encoder's own setting.
-        encode_with: how texts are encoded, as in `encode_corpus`.
+        encode_with: how texts are encoded, as in `encode_corpus`; `settings["encode_with"]` tells what auto came to.
         cache_folder: where vectors are kept, so that the same encoder, settings and texts are encoded once; None keeps
             nothing. `settings["vectors"]` tells "cached" from "encoded".
         query_encoder: reads the queries in place of `encoder`, and writes over its dimensions: a pivot's.
@@ -112,12 +112,17 @@ def evaluate(
         SembridgeError: an unknown measure, a measure that looks deeper than `top_k`, or weights that are not finite.
     """
     parse_measures(measures, top_k)  # before minutes of encoding
+    ways: dict[str, str] = {}
 
     def encoded(
         side: str, encode: "Callable[..., csr_array]", reader: "SparseEncoder", texts: Mapping[str, str]
     ) -> EncodedTexts:
         cache = CorpusCache.of(reader, cache_folder)
-        options = {"max_active_dims": max_active_dims, "encode_with": encode_with}
+        way = encode_with  # vectors of one way are kept under its own name, whoever chose it
+        if way == "auto":
+            way = TextEncoder(reader, "query" if side == "queries" else "document", way).way
+        ways[side] = way
+        options = {"max_active_dims": max_active_dims, "encode_with": way}
         call = partial(encode, reader, list(texts.values()), batch_size=batch_size, progress=progress, **options)
         return timed(call) if cache is None else cache.encoded(side, list(texts.values()), options, call)
 
@@ -135,7 +140,7 @@ def evaluate(
         documents_per_second=len(data.corpus) / documents.seconds,
         settings=evaluation.settings
         | _encoder_settings(encoder, batch_size, max_active_dims)
-        | {"encode_with": encode_with, "vectors": "cached" if documents.cached else "encoded"},
+        | {"encode_with": ways["documents"], "vectors": "cached" if documents.cached else "encoded"},
     )
 
 

@@ -1,6 +1,5 @@
 """Documents into an index, in blocks that can be taken up again after a kill."""
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from scipy.sparse import csr_array, vstack
 
 from sembridge.deployment.recipe import EMBEDDED, IndexRecipe
 from sembridge.deployment.search.engines import open_engine
+from sembridge.deployment.search.items import Item, is_shard_folder, read_items
 from sembridge.deployment.search.light import keep_light_way
 from sembridge.deployment.search.manifest import (
     INDEX_MANIFEST,
@@ -27,13 +26,13 @@ from sembridge.deployment.search.manifest import (
 )
 from sembridge.deployment.search.protocol import Engine, EngineUnavailableError
 from sembridge.deployment.search.pruning import prune
-from sembridge.deployment.shards import SHARDS_MANIFEST, read_shards, read_shards_manifest
+from sembridge.deployment.shards import read_shards_manifest
 from sembridge.encoders.names import lasting_name
 from sembridge.encoders.readers import Reader, reader_of
 from sembridge.encoders.vectors import TextEncoder
 from sembridge.errors import SembridgeError, reason_of
 from sembridge.files.atomic import PARTIAL, acquired_lock, check_output_folder
-from sembridge.retrieval.corpus import Document, corpus_file, stream_corpus
+from sembridge.retrieval.corpus import corpus_file
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -53,6 +52,7 @@ class IndexReport:
         n_continued: documents that an earlier, interrupted run had added.
         n_documents: documents in the index.
         n_postings: active dimensions of the documents added now, after pruning.
+        encoded_with: the way that their texts were encoded; None where none was.
     """
 
     folder: str
@@ -62,6 +62,7 @@ class IndexReport:
     n_documents: int
     n_postings: int
     seconds: float
+    encoded_with: str | None = None
 
 
 def resolve_recipe(folder: Path, flags: dict[str, Any]) -> IndexRecipe:
@@ -146,7 +147,7 @@ def index_corpus(
         finally:
             engine.close()
     seconds = time.monotonic() - started
-    return IndexReport(str(folder), recipe.engine, n_added, n_continued, n_documents, n_postings, seconds)
+    return IndexReport(str(folder), recipe.engine, n_added, n_continued, n_documents, n_postings, seconds, run.way)
 
 
 @dataclass
@@ -187,7 +188,7 @@ class _Run:
     def add_all(self) -> "tuple[int, int]":
         """Number of documents added, and of their postings."""
         hasher = blake2b(digest_size=16)
-        items = (item.tagged(self.reader.language) for item in _items(self.source, self.texts))
+        items = (item.tagged(self.reader.language) for item in read_items(self.source, self.texts))
         done = self._skip(items, hasher)
         start, n_postings = done, 0
         while batch := list(islice(items, self.manifest.recipe.bulk_size)):
@@ -210,7 +211,7 @@ class _Run:
         self._record(replace(self.manifest, ready=True, unfinished=None, n_documents=n_documents))
         return n_documents
 
-    def _skip(self, items: "Iterator[_Item]", hasher: "blake2b") -> int:
+    def _skip(self, items: Iterator[Item], hasher: "blake2b") -> int:
         """Reads past what an interrupted run has added, and makes sure that it was the same."""
         unfinished = self.manifest.unfinished
         if unfinished is None:
@@ -235,7 +236,7 @@ class _Run:
             max_active_dims=recipe.max_active_dims,
         )
 
-    def _vectors(self, batch: "Sequence[_Item]") -> csr_array:
+    def _vectors(self, batch: Sequence[Item]) -> csr_array:
         recipe = self.manifest.recipe
         if batch[0].vector is None:
             vectors = self._encode([item.document.content for item in batch])
@@ -243,65 +244,19 @@ class _Run:
             vectors = vstack([item.vector for item in batch], format="csr")
         return prune(vectors, max_active_dims=recipe.max_active_dims, min_weight=recipe.min_weight)
 
+    @property
+    def way(self) -> str | None:
+        """How texts were encoded; None: there were none."""
+        return self._encode.way if "_encode" in self.__dict__ else None
+
     def _record(self, manifest: IndexManifest) -> None:
         self.manifest = manifest
         manifest.write(self.folder)
 
 
-@dataclass(frozen=True, eq=False)
-class _Item:
-    """A document on its way in, with its vector (1, n_dims) if a shard brings one."""
-
-    document: Document
-    vector: csr_array | None = None
-
-    def tagged(self, language: str | None) -> "_Item":
-        """The same under an id and with a field that tell its language."""
-        if language is None:
-            return self
-        document = self.document
-        fields = {"language": language, **document.fields}
-        return replace(self, document=replace(document, id=f"{language}:{document.id}", fields=fields))
-
-    def digest(self) -> bytes:
-        hasher = blake2b(digest_size=16)
-        document = self.document
-        parts = [document.id, document.title, document.text, json.dumps(dict(document.fields), default=str)]
-        hasher.update(json.dumps(parts).encode())
-        if self.vector is not None:
-            hasher.update(self.vector.indices.astype(np.int32).tobytes())
-            hasher.update(self.vector.data.astype(np.float32).tobytes())
-        return hasher.digest()
-
-
-def _items(source: str, texts: str | None) -> "Iterator[_Item]":
-    if _is_shard_folder(Path(source)):
-        yield from _shard_items(Path(source), texts)
-    else:
-        yield from (_Item(document) for document in stream_corpus(source))
-
-
-def _is_shard_folder(source: Path) -> bool:
-    return (source / SHARDS_MANIFEST).is_file()
-
-
-def _shard_items(source: Path, texts: str | None) -> "Iterator[_Item]":
-    documents = None if texts is None else stream_corpus(texts)
-    for ids, vectors in read_shards(source):
-        for row, id_ in enumerate(ids):
-            document = Document(id_, "", "") if documents is None else next(documents, None)
-            if document is None or document.id != id_:
-                found = "its end" if document is None else repr(document.id)
-                raise SembridgeError(
-                    f"{source} has document {id_!r} where {texts} has {found}; give the corpus that the shards were "
-                    "encoded from."
-                )
-            yield _Item(document, vectors[[row]])
-
-
 def _check_source(source: str, texts: str | None, facts: EncoderFacts) -> None:
     """Refuses a place that holds no corpus, or another encoder's shards, before anything is made."""
-    if not _is_shard_folder(Path(source)):
+    if not is_shard_folder(Path(source)):
         corpus_file(source)
         if texts is not None:
             raise SembridgeError(f"{source} is a corpus and brings its own texts; leave {texts} away.")
