@@ -13,6 +13,7 @@ that `--out` has already of the same vectors stay there, so that they can be run
 
 import argparse
 import dataclasses
+import gzip
 import itertools
 import json
 import multiprocessing
@@ -33,6 +34,7 @@ from scipy.sparse import csr_array, load_npz, save_npz
 from search_engines import TOP_K, add_all, document, folder_mb, resident, started, synthetic
 
 from sembridge.deployment.search.protocol import SparseVector, rows
+from sembridge.retrieval.corpus import stream_corpus
 
 RECALLS = (0.95, 0.99, 1.0)
 PACKAGES = {"seismic": "seismic", "pisa": "pyterrier_pisa", "bmp": "bmp", "splade-index": "splade_index",
@@ -82,19 +84,23 @@ def encoded(data: Path, work: Path, *, n_documents: int, n_queries: int) -> tupl
     """(documents, queries): vectors of passages and queries of the sets in turn, kept in `work`."""
     files = [work / f"real-{n_documents}-{n_queries}-{side}.npz" for side in ("documents", "queries")]
     if not all(file.exists() for file in files):
-        from sembridge import load_bridge, load_encoder, load_retrieval_data, load_tokenizer, transfer
+        from sembridge import load_bridge, load_encoder, load_tokenizer, transfer
         from sembridge.encoders.vectors import encode_corpus, encode_queries
 
         result = transfer(
             load_encoder("mini/splade-en"), load_tokenizer("mini/tokenizer-ko"), load_bridge("mini/bridge")
         )
-        found = [load_retrieval_data(data / name) for name in SETS]
-        texts = alternating([list(of.corpus.values()) for of in found])[:n_documents]
-        queries = alternating([list(of.queries.values()) for of in found])[:n_queries]
+        texts = alternating([[text.content for text in stream_corpus(data / name)] for name in SETS])[:n_documents]
+        queries = alternating([questions(data / name) for name in SETS])[:n_queries]
         save_npz(files[0], encode_corpus(result.encoder, texts, encode_with="fast-bf16"))
         save_npz(files[1], encode_queries(result.encoder, queries, encode_with="fast"))
     documents, asked = (csr_array(load_npz(file)) for file in files)
     return documents, asked
+
+
+def questions(folder: Path) -> list[str]:
+    with gzip.open(folder / "queries.jsonl.gz", "rt", encoding="utf-8") as lines:
+        return [json.loads(line)["text"] for line in lines]
 
 
 def alternating(lists: list[list[str]]) -> list[str]:
@@ -316,7 +322,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--n", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--real", type=int, default=6000, help="passages encoded, which the others are made of")
+    parser.add_argument("--real", type=int, default=4000, help="passages encoded, which the others are made of")
     parser.add_argument("--engines", nargs="+", default=[*ENGINES], choices=[*ENGINES])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "sembridge-search")
     parser.add_argument("--seed", type=int, default=0)
@@ -326,11 +332,12 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     sizes = {"n_documents": arguments.real, "n_queries": arguments.queries}
     real, queries = encoded(arguments.data, arguments.work, **sizes)
-    file, query_file = arguments.work / f"many-{arguments.n}.npz", arguments.work / "many-queries.npz"
-    save_npz(file, vectors := synthetic(real, arguments.n, arguments.seed), compressed=False)
+    file = arguments.work / f"many-{arguments.n}-{arguments.real}-{arguments.seed}.npz"
+    query_file = arguments.work / "many-queries.npz"
+    if not file.exists():
+        save_npz(file, synthetic(real, arguments.n, arguments.seed), compressed=False)
     save_npz(query_file, queries, compressed=False)
-    dims = vectors.nnz / vectors.shape[0]
-    del vectors
+    dims = load_npz(file).nnz / arguments.n
     made = {"n_documents": arguments.n, "n_queries": queries.shape[0], "n_real": arguments.real, "seed": arguments.seed}
     engines = known_engines(arguments.out, made)
     for name in startable(arguments.engines):
@@ -339,7 +346,6 @@ def main() -> None:
         at = {str(r): s and dataclasses.asdict(s) for r in RECALLS for s in [found.at(r)]}
         engines[name] = {**asdict(found), "at": at}
         print(json.dumps(engines[name]), file=sys.stderr, flush=True)
-    file.unlink()
     result = {
         **made,
         "active_dims": dims,
