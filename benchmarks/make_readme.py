@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from statistics import fmean
 
 import yaml
 
@@ -39,13 +38,6 @@ SYSTEMS = {  # rows of the README's table
     "sembridge-paper": "the paper's rule",
     "sembridge-default": "**SemBridge's default**",
     "hybrid-sembridge-default": "**the same fused with BM25**",
-    "bm25-words": "BM25 over words",
-    "bm25-tokens": "BM25 over tokens",
-}
-PUBLISHED = {  # the same of results/published
-    "multivariate": "multivariate Gaussian rows",
-    "paper": "the paper's rule",
-    "default-r0": "**SemBridge's default**",
     "bm25-words": "BM25 over words",
     "bm25-tokens": "BM25 over tokens",
 }
@@ -119,29 +111,18 @@ def _measure(row: ResultRow) -> float:
 # Of a grid.
 
 
-def readme(_: Path) -> str:
-    """Bundled models: a row a system, a column a language, the mean over its sets before any training."""
-    rows = [row for row in grid("grid-small").table_rows(ZERO_SHOT) if row.source_encoder in (README_SOURCE, None)]
+def readme(_: Path, name: str, source: str) -> str:
+    """A row a system, a column a language, the mean over its sets before any training: `readme grid mini/splade-en`."""
+    rows = [row for row in grid(name).table_rows(ZERO_SHOT) if row.source_encoder in (source, None)]
     groups = sets_by_language(rows)
     columns = {**{language: [sets] for language, sets in groups.items()}, "mean": list(groups.values())}
     body = []
-    for method, name in SYSTEMS.items():
-        means = [mean_of([r for r in rows if r.method == method], sets, _measure).value for sets in columns.values()]
-        body.append([name, *(short(value) for value in means if value is not None)])
+    for method, label in SYSTEMS.items():
+        own = [row for row in rows if row.method == method]
+        if own:
+            means = (mean_of(own, sets, _measure) for sets in columns.values())
+            body.append([label, *("–" if m.value is None else short(m.value) for m in means)])
     return table(["", *columns], body)
-
-
-def published(_: Path, encoder: str) -> str:
-    """The same with published models, one of their encoders; "-" stands for none in their measurements."""
-    lines = (RESULTS / "published" / "measurements.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if row["encoder"] in (encoder, "-")]
-    languages = sorted({row["language"] for row in rows})
-    body = []
-    for method, name in PUBLISHED.items():
-        own = [row for row in rows if row["method"] == method]
-        means = [fmean(row["ndcg"] for row in own if row["language"] == language) for language in languages]
-        body.append([name, *map(short, [*means, fmean(means)])])
-    return table(["", *languages, "mean"], body)
 
 
 def grid_table(page: Path, name: str) -> str:
@@ -217,20 +198,26 @@ def bundled_bridge(_: Path) -> str:
     return table(["language", "words", "number", "top 1", "top 5"], body) + "\n\n" + _versions("bundled_models")
 
 
-def confidence(_: Path) -> str:
-    """Shares of right rows by confidence, over all languages of a bridge, and of the most believed a language."""
-    rows = load("confidence")["rows"]
+def confidence(_: Path, name: str = "confidence") -> str:
+    """Shares of right rows by confidence, over all languages, and of the most believed a language.
+
+    The bundled bridge was trained on some headwords and not on others; other bridges know no such difference.
+    """
+    rows = load(name)["rows"]
     bands = sorted({r["from"] for r in rows})
     body = []
-    for bridge in dict.fromkeys(r["bridge"] for r in rows):
-        for headwords in ("seen", "held out"):
-            own = [r for r in rows if r["bridge"] == bridge and r["headwords"] == headwords]
+    for source, bridge in dict.fromkeys((r["source"], r["bridge"]) for r in rows):
+        of_pair = [r for r in rows if (r["source"], r["bridge"]) == (source, bridge)]
+        kinds = {k: [r for r in of_pair if r["headwords"] == k] for k in ("seen", "held out")}
+        for headwords, own in kinds.items() if bridge == "mini/bridge" else [("all", of_pair)]:
             languages = sorted({r["language"] for r in own})
-            most = [_share(r for r in own if r["language"] == name and r["from"] == bands[-1]) for name in languages]
+            most = [_share(r for r in own if r["language"] == one and r["from"] == bands[-1]) for one in languages]
             cells = [_share(r for r in own if r["from"] == low) for low in bands]
-            body.append([bridge, headwords, *cells, ", ".join(map(" ".join, zip(languages, most, strict=True)))])
+            by_language = ", ".join(map(" ".join, zip(languages, most, strict=True)))
+            body.append([source, bridge, headwords, *cells, by_language])
     names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise([*bands, 1.0])]
-    return table(["bridge", "headwords", *names, "the last, by language"], body) + "\n\n" + _versions("confidence")
+    header = ["source encoder", "bridge", "headwords", *names, "the last, by language"]
+    return table(header, body) + "\n\n" + _versions(name)
 
 
 def _share(rows: Iterable[dict]) -> str:
@@ -488,7 +475,7 @@ def _versions(name: str) -> str:
 
 
 MAKERS: dict[str, Callable[..., str]] = {
-    "value": value, "mean": mean, "readme": readme, "published": published, "table": grid_table, "figures": figures,
+    "value": value, "mean": mean, "readme": readme, "table": grid_table, "figures": figures,
     "more-tables": more_tables,
     "sampling": sampling, "ladder": ladder, "bundled-encoders": bundled_encoders, "bundled-bridge": bundled_bridge,
     "confidence": confidence, "encode-speed": encode_speed, "encode-quality": encode_quality,
