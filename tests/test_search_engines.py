@@ -13,6 +13,7 @@ from search_laws import LAWS, N_DIMS, check_ranking, documents, expected, query,
 from sembridge.deployment.recipe import IndexRecipe
 from sembridge.deployment.search import exact
 from sembridge.deployment.search.engines import open_engine
+from sembridge.deployment.search.lists import add_list, add_list_by_product
 from sembridge.deployment.search.protocol import Engine, payload_of, rows, tags_of
 from sembridge.deployment.search.pruning import prune
 from sembridge.errors import SembridgeError
@@ -219,3 +220,18 @@ def test_a_recipe_asks_for_the_address_that_its_engine_needs() -> None:
         IndexRecipe.build({"engine": "qdrant", "url": "localhost"})
     with pytest.raises(SembridgeError, match="collection"):
         IndexRecipe.build({"collection": "a; DROP TABLE b"})
+
+
+def test_both_ways_of_adding_a_list_are_the_sum_over_its_documents() -> None:
+    generator = np.random.default_rng(0)
+    documents = np.sort(generator.choice(500, 90, replace=False)).astype(np.int32)
+    weights, query = generator.random(90, np.float32), np.array([1.7], np.float32)
+    expected = generator.random(500, np.float32)
+    found, by_product = expected.copy(), expected.copy()
+    expected[documents] += query[0] * weights
+    add_list(documents, weights, query, found)
+    add_list_by_product(documents, weights, query, by_product)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_array_equal(by_product, found)
+    add_list(documents[:0], weights[:0], query, found)
+    np.testing.assert_array_equal(by_product, found)
