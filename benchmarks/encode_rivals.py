@@ -3,14 +3,15 @@
     python benchmarks/encode_rivals.py --out benchmarks/results/encode_rivals.json
 
 The bundled encoder, documents as in `encode_throughput`, one thread, processor seconds; the ways take turns and a ratio
-is the median over repeats. ONNX Runtime runs the graph that `sembridge export onnx` writes, as fastembed would, in
-float32 and with its weights quantised to int8 (`quantize_dynamic`); OpenVINO runs the same graph where it is there.
-Sentence Transformers' own ONNX and OpenVINO backends are left out: optimum-onnx and optimum-intel want transformers
-below 4.58 and below 5.6.
+is the median over repeats. Memory is the most that a process of its own takes beyond its imports. ONNX Runtime runs the
+graph that `sembridge export onnx` writes, as fastembed would, in float32 and with its weights quantised to int8
+(`quantize_dynamic`); OpenVINO runs the same graph where it is there. Sentence Transformers' own ONNX and OpenVINO
+backends are left out: optimum-onnx and optimum-intel want transformers below 4.58 and below 5.6.
 """
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from encode_throughput import draw_texts
 from outcome import PACKAGES, versions, write
+from search_engines import resident
 from sentence_transformers import SparseEncoder
 
 from sembridge import load_encoder, load_retrieval_data
@@ -35,26 +37,48 @@ Encode = Callable[[list[str]], np.ndarray]
 """Texts to (n_texts, n_dims) float32 weights."""
 
 
-def ways(encoder: SparseEncoder, folder: Path) -> dict[str, Encode]:
-    found: dict[str, Encode] = {
-        STOCK: lambda texts: encoder.encode_document(
-            texts, batch_size=BATCH, convert_to_sparse_tensor=False, show_progress_bar=False
-        ).numpy()
-    }
+def export_graphs(encoder: SparseEncoder, folder: Path) -> None:
+    """The graph of `sembridge export onnx`, and it in int8, where the packages are there."""
     if find_spec("onnxruntime") and find_spec("onnxscript"):
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         export_onnx(encoder, folder / "onnx", name="mini/splade-en")
-        graph, int8 = folder / "onnx" / "model.onnx", folder / "int8.onnx"
-        quantize_dynamic(graph, int8, weight_type=QuantType.QInt8)
-        found["ONNX Runtime, float32"] = onnx_runtime(graph)
-        found["ONNX Runtime, int8"] = onnx_runtime(int8, tokenizer=graph.parent)
+        quantize_dynamic(folder / "onnx" / "model.onnx", folder / "int8.onnx", weight_type=QuantType.QInt8)
+
+
+def stock(encoder: SparseEncoder) -> Encode:
+    return lambda texts: encoder.encode_document(
+        texts, batch_size=BATCH, convert_to_sparse_tensor=False, show_progress_bar=False
+    ).numpy()
+
+
+def ours(encoder: SparseEncoder, way: str) -> Encode:
+    fast = TextEncoder(encoder, "document", way, batch_size=BATCH)  # type: ignore[arg-type]
+    return lambda texts: fast(texts).toarray()
+
+
+def ways(folder: Path) -> dict[str, Callable[[str], Encode]]:
+    """Way -> what makes it ready, from the name of the encoder; `folder` holds the graphs."""
+    graph = folder / "onnx" / "model.onnx"
+    found: dict[str, Callable[[str], Encode]] = {STOCK: lambda name: stock(load_encoder(name))}
+    if graph.exists():
+        found["ONNX Runtime, float32"] = lambda name: onnx_runtime(graph)
+        found["ONNX Runtime, int8"] = lambda name: onnx_runtime(folder / "int8.onnx", tokenizer=graph.parent)
         if find_spec("openvino"):
-            found["OpenVINO, float32"] = openvino(graph)
+            found["OpenVINO, float32"] = lambda name: openvino(graph)
     for way in ("fast", "fast-bf16"):
-        fast = TextEncoder(encoder, "document", way, batch_size=BATCH)  # type: ignore[arg-type]
-        found[f"sembridge, {way}"] = lambda texts, fast=fast: fast(texts).toarray()  # type: ignore[misc]
+        found[f"sembridge, {way}"] = lambda name, way=way: ours(load_encoder(name), way)  # type: ignore[misc]
     return found
+
+
+def peak_megabytes(way: str, name: str, folder: Path, texts: list[str]) -> float:
+    """Most resident memory beyond the imports; to be called in a process of its own."""
+    torch.set_num_threads(1)
+    import sentence_transformers.sparse_encoder.modules  # noqa: F401 (what is imported is no part of it)
+
+    before = resident()
+    ways(folder)[way](name)(texts)
+    return (resident() - before) / 2**20
 
 
 def in_batches(tokenizer_folder: Path, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Encode:
@@ -109,12 +133,18 @@ def ndcg(encode: Encode, queries: dict[str, str], corpus: dict[str, str], qrels:
     return float(ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)[ir_measures.nDCG @ 10])
 
 
-def measure(encoder: SparseEncoder, texts: list[str], repeats: int, n_queries: int) -> list[dict[str, object]]:
+def alone(function: Callable[..., float], *arguments: object) -> float:
+    with multiprocessing.get_context("spawn").Pool(1) as fresh:
+        return fresh.apply(function, arguments)
+
+
+def measure(name: str, texts: list[str], repeats: int, n_queries: int) -> list[dict[str, object]]:
     data = load_retrieval_data("mini/faq-en")
     queries = dict(list(data.queries.items())[:n_queries])
     qrels = {query: dict(data.qrels[query]) for query in queries if query in data.qrels}
     with tempfile.TemporaryDirectory() as folder:
-        known = ways(encoder, Path(folder))
+        export_graphs(load_encoder(name), Path(folder))
+        known = {way: prepare(name) for way, prepare in ways(Path(folder)).items()}
         for encode in known.values():
             encode(texts[:4])
         seconds: dict[str, list[float]] = {}
@@ -133,6 +163,7 @@ def measure(encoder: SparseEncoder, texts: list[str], repeats: int, n_queries: i
                 "documents/s": len(texts) / statistics.median(taken),
                 "times stock": ratio,
                 "largest difference": float(np.abs(encode(texts) - expected).max()),
+                "peak megabytes": alone(peak_megabytes, way, name, Path(folder), texts),
                 "nDCG@10": ndcg(encode, queries, data.corpus, qrels) if n_queries else None,
             }
             print(json.dumps(row), file=sys.stderr, flush=True)
@@ -151,7 +182,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     texts = draw_texts(arguments.texts, 83, arguments.seed)
-    rows = measure(load_encoder(arguments.encoder), texts, arguments.repeats, arguments.queries)
+    rows = measure(arguments.encoder, texts, arguments.repeats, arguments.queries)
     result = {
         "encoder": arguments.encoder, "n_texts": len(texts), "repeats": arguments.repeats,
         "n_queries": arguments.queries, "rows": rows,

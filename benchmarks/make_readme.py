@@ -289,20 +289,31 @@ def bridging_formats(_: Path) -> str:
 
 
 def cold_transfer(_: Path) -> str:
-    """Minutes of a whole transfer: texts over the measured texts a second, and the measured rest."""
-    bridge = load("bridging")["bridge"]
-    speed = {r["way"]: r["texts/s"] for r in load("bridging")["rows"] if r["bridge"] == bridge}
-    before, own, half = (speed[way] for way in ("encode, batches of 32", "embed_texts", "embed_texts in bfloat16"))
-    body = []
+    """Whole transfers as they were run, and the stock order: the warm run and a rate of a sample."""
+    found: dict[tuple[str, str], dict[str, dict]] = {}
     for r in load("cold_transfer")["rows"]:
-        rest, carried = r["other seconds"], r["texts"] - r["source texts"]
-        cold = [rest + n / rate for n, rate in ((r["texts"], before), (r["texts"], own), (carried, own),
-                                                (r["texts"], half), (carried, half))]  # fmt: skip
-        name = f"{r['encoder']} to {r['tokenizer']}, {r['n_target']:,}"
-        times = [f"{seconds:.0f} s ({cold[0] / seconds:.1f})" for seconds in cold[1:]]
-        body.append([name, f"{r['texts']:,}", f"{cold[0]:.0f} s", *times, f"{rest:.0f} s"])
-    header = ["transfer", "texts", "cold, stock order", "cold", "cold, English vectors carried", "cold, bfloat16",
-              "both", "warm"]  # fmt: skip
+        found.setdefault((r["encoder"], r["tokenizer"]), {})[r["dtype"]] = r
+    body = []
+    for (encoder, tokenizer), of in found.items():
+        known = next(r for r in of.values() if "texts" in r)
+        warm = next(r["seconds"]["warm"] for r in of.values() if "warm" in r["seconds"])
+        stock = warm + known["texts"] / known["stock texts/s"]
+        runs = [of.get("float32", {}), of.get("bfloat16", {})]
+        times = [
+            r.get("seconds", {}).get(way) for r, way in zip([*runs, runs[1]], ["cold", "cold", "carried"], strict=True)
+        ]
+        cells = ["not run" if t is None else f"{t:.0f} s ({stock / t:.1f})" for t in times]
+        name = f"{encoder} to {tokenizer}, {known['n_target']:,}"
+        body.append([name, f"{known['texts']:,}", f"{stock:.0f} s", *cells, f"{warm:.0f} s ({stock / warm:.1f})"])
+    header = [
+        "transfer",
+        "texts",
+        "cold, stock order",
+        "cold",
+        "cold, bfloat16",
+        "the same, English vectors carried",
+        "warm",
+    ]
     return table(header, body) + "\n\n" + _versions("cold_transfer")
 
 
@@ -329,10 +340,10 @@ def _at_recall(found: dict | None) -> str:
 def encode_rivals(_: Path) -> str:
     body = [
         [r["way"], f"{r['documents/s']:.1f}", f"{r['times stock']:.2f}", f"{r['largest difference']:.1e}",
-         f"{r['nDCG@10']:.4f}"]
+         f"{r['nDCG@10']:.4f}", f"{r['peak megabytes']:.0f}"]
         for r in load("encode_rivals")["rows"]
     ]  # fmt: skip
-    header = ["", "documents/s", "times stock", "largest difference", MEASURE]
+    header = ["", "documents/s", "times stock", "largest difference", MEASURE, "peak MB"]
     return table(header, body) + "\n\n" + _versions("encode_rivals")
 
 
@@ -390,7 +401,7 @@ def how_fast(_: Path) -> str:
          f"the stock trainer's {step['stock']['seconds']:.2f} s", f"{step['times faster']:.2f}", ""],
         ["start: `sembridge search`", f"{search['processor seconds']:.1f} s",
          f"importing sentence-transformers {imports['processor seconds']:.1f} s",
-         f"{imports['processor seconds'] / search['processor seconds']:.2f}", "that import"],
+         f"{imports['processor seconds'] / search['processor seconds']:.1f}", "importing scipy and pydantic"],
     ]  # fmt: skip
     return table(["what one waits for", "sembridge", "best other way", "times faster", "limit"], body)
 
