@@ -35,7 +35,7 @@ def compare(
             "give it by --english."
         )
     source = loading.encoder(str(found.folder))
-    pivots = {name: Pivot.load(Path(given), source).encoder for name, given in plan.encoders.items()}
+    pivots = {name: Pivot.load(Path(given), source).text_model for name, given in plan.encoders.items()}
     beside = AcrossReferences(None if bridge is None else loading.bridge(bridge), references.dictionary)
     reports = compare_across(
         pivots,
