@@ -7,17 +7,19 @@ a language against English documents and the other way round:
 
     English           English questions against English documents: the ceiling
     untouched         the English encoder on the other language as it is
+    dictionary, BM25  every word replaced by its translations (`DATA/dictionaries`), BM25 over words
     mapped            vectors of the transferred encoder through W (`in_source_vocabulary`)
     pivot             the source's head over rows through W (`Pivot`), English in a text read as English
     pivot, words      the same with tokens for the words of the set's documents in that language (`with_words`)
-    trained           pivots of `--trained FOLDER` (LANGUAGE in the name stands for the language), where there are
+    NAME              pivots of `--pivots NAME=FOLDER` (LANGUAGE in it stands for the language)
     bridge            dense search with the bridge itself
-    bridge + pivot    the fusion of the bridge with the best pivot above (`hybrid`, equal weights)
-    dictionary, BM25  every word replaced by its translations (`DATA/dictionaries`), BM25 over words
+    bridge + pivot    the fusion of the bridge with the last pivot above (`hybrid`)
 
-Words are taken from documents of the language, never from questions. Dimensions a question are given beside. `--more`
-adds, on the FAQ: every language against every other; the milliseconds of a question; a bilingual encoder (`--extend`)
-against two encoders on documents of two languages.
+Words are taken from documents of the language, never from questions. Beside stand the dimensions of a question and of a
+document, and the chance of a difference to the bridge (paired permutation test; `make_readme.py` corrects it by Holm).
+`--more` adds, on the FAQ: `pairs`, every language against every other; `latency`, the milliseconds of a question;
+`bilingual`, an encoder of both vocabularies (`--extend`) against two encoders on documents of two languages. FILE.json
+keeps what it has of other bridges, sets, splits and languages.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,14 +49,17 @@ from sembridge.language_transfer.pivot_words import with_words, words_of
 from sembridge.retrieval.across import across, translated_run
 from sembridge.retrieval.data import RetrievalData
 from sembridge.retrieval.dense import evaluate_dense
-from sembridge.retrieval.evaluation import evaluate_run, evaluate_vectors
+from sembridge.retrieval.evaluation import Evaluation, evaluate_run, evaluate_vectors
 from sembridge.retrieval.runs import Run, exact_search, hybrid
+from sembridge.retrieval.significance import compare_all
 
 MEASURE = "nDCG@10"
 PACKAGES = ("sembridge", "sentence-transformers", "transformers", "torch")
 FAST = {"encode_with": "fast"}
-ROWS = ("untouched", "pivot", "pivot, words", "mapped", "bridge", "dictionary")
+ROWS = ("untouched", "dictionary", "mapped", "pivot", "pivot, words", "bridge")
 BOTH = ("to English", "from English")
+MORE = ("pairs", "latency", "bilingual")
+OF_LATENCY = "ko"
 
 
 def main() -> None:
@@ -65,28 +70,48 @@ def main() -> None:
     parser.add_argument("--split", default="dev", choices=("dev", "test"))
     parser.add_argument("--source", default="mini/splade-en")
     parser.add_argument("--bridge", default="mini/bridge")
-    parser.add_argument("--trained", help="folders of trained pivots, such as out/pivot-LANGUAGE")
+    parser.add_argument(
+        "--pivots", nargs="*", default=[], help="NAME=FOLDER of saved pivots, such as out/pivot-LANGUAGE"
+    )
+    parser.add_argument("--bridge-weight", type=float, default=0.5, help="of the bridge in its fusion")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--documents", type=int, default=300)
     parser.add_argument("--rows", nargs="*", default=ROWS, help="those that are computed, beside English and trained")
-    parser.add_argument("--more", action="store_true")
+    parser.add_argument("--more", nargs="*", default=[], choices=MORE, help="on the FAQ, with its last pivot")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    kept = json.loads(args.out.read_text(encoding="utf-8"))["rows"] if args.out.exists() else []
     for row in measure(args):
-        rows.append({"bridge": Path(args.bridge).name, "split": args.split, **row})
+        row = {"bridge": Path(args.bridge).name, "split": args.split, **row}
         print("  ".join(str(value) for value in row.values()), flush=True)
-        found = {"rows": rows, "versions": {name: version(name) for name in PACKAGES}}
+        kept = [*(other for other in kept if what(other) != what(row)), row]
+        found = {"rows": kept, "versions": {name: version(name) for name in PACKAGES}}
         args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-@dataclass(frozen=True, eq=False)
-class Bench:
-    """What all measurements share."""
+def what(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a row says something of."""
+    return tuple(
+        row.get(key) for key in ("bridge", "split", "set", "language", "row", "way", "asked in", "documents in")
+    )
 
-    args: argparse.Namespace
-    source: Any
-    bridge: Any
+
+class Bench:
+    """What all measurements share; models are loaded when a row needs them."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.source = load_encoder(args.source)
+        self.n_dims = len(self.source.tokenizer)
+        self.made: dict[tuple[Any, ...], tuple[Any, tuple[csr_array, csr_array]]] = {}
+
+    @cached_property
+    def bridge(self) -> Any:
+        return load_bridge(self.args.bridge)
+
+    @cached_property
+    def dense(self) -> Any:
+        return Remembering(self.bridge)
 
     def moved(self, language: str, **settings: Any) -> LanguageTransfer:
         tokenizer = load_tokenizer(f"mini/tokenizer-{language}")
@@ -96,86 +121,158 @@ class Bench:
         place = f"mini/faq-{language}" if name == "faq" else self.args.data / name / language
         return load_retrieval_data(place, split=self.args.split)
 
-    def with_words(self, moved: LanguageTransfer, name: str, language: str) -> Any:
-        """The pivot with words of a set; without them for a language that is written without spaces."""
+    def vectors(self, reader: Any, data: RetrievalData) -> tuple[csr_array, csr_array]:
+        """Those of questions and documents in English dimensions, made once for all languages and tables."""
+        key = (id(reader), *data.queries.values(), *data.corpus.values())
+        if key not in self.made:
+            self.made[key] = (reader, vectors(reader, data))  # the reader is kept: its id is its own while it lives
+        queries, documents = self.made[key][1]
+        return queries[:, : self.n_dims], documents[:, : self.n_dims]
+
+    def with_words(self, moved: LanguageTransfer, texts: RetrievalData, language: str) -> Any:
+        """The pivot with words of documents; without them for a language that is written without spaces."""
         pieces = reading_english(self.source, moved.encoder.tokenizer, moved.alignment)
         if language == "zh":
             return pivot_encoder(self.source, *pieces)
-        its = words_of(self.data(name, language).corpus.values(), place=name)
+        its = words_of(texts.corpus.values(), place=texts.name)
         longer = with_words(self.source, *pieces, its, partial(embed_texts, self.bridge))
         return pivot_encoder(self.source, *longer)
 
+    def saved(self, language: str) -> dict[str, Any]:
+        """The pivots of `--pivots` that are there for a language."""
+        pairs = (given.replace("LANGUAGE", language).split("=", 1) for given in self.args.pivots)
+        return {name: Pivot.load(place, self.source).text_model for name, place in pairs if Path(place).is_dir()}
+
+
+class Remembering:
+    """A dense encoder that encodes the English texts of a set once for all languages."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.known: dict[tuple[str, tuple[str, ...]], Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def encode_query(self, texts: list[str], **options: Any) -> Any:
+        return self._once("encode_query", texts, options)
+
+    def encode_document(self, texts: list[str], **options: Any) -> Any:
+        return self._once("encode_document", texts, options)
+
+    def _once(self, method: str, texts: list[str], options: Mapping[str, Any]) -> Any:
+        key = (method, tuple(texts))
+        if key not in self.known:
+            self.known[key] = getattr(self.model, method)(texts, **options)
+        return self.known[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Language:
+    """One language: its transfer and its readers, made when asked for."""
+
+    bench: Bench
+    code: str
+
+    @cached_property
+    def moved(self) -> LanguageTransfer:
+        return self.bench.moved(self.code)
+
+    @cached_property
+    def saved(self) -> dict[str, Any]:
+        return self.bench.saved(self.code)
+
+    def readers(self, texts: RetrievalData) -> dict[str, Any]:
+        """Row -> pivot, in the order of the table; words are those of `texts`."""
+        source, wanted = self.bench.source, self.bench.args.rows
+        found: dict[str, Any] = {}
+        if "pivot" in wanted:
+            found["pivot"] = Pivot.of_transfer(source, self.moved).encoder
+        if "pivot, words" in wanted:
+            found["pivot, words"] = self.bench.with_words(self.moved, texts, self.code)
+        return {**found, **self.saved}
+
 
 def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    bench = Bench(args, load_encoder(args.source), load_bridge(args.bridge))
-    readers = {}
-    for language in args.languages:
-        moved = bench.moved(language)
+    bench = Bench(args)
+    best = {}
+    for code in args.languages:
+        language = Language(bench, code)
         for name in args.sets:
-            yield from set_rows(bench, moved, name, language)
+            yield from set_rows(bench, language, name)
         if args.more:
-            readers[language] = bench.with_words(moved, "faq", language)
-            yield from latency(bench, moved, readers[language], language)
-    if args.more:
-        yield from every_pair(bench, readers)
-        yield from bilingual(bench, readers["ko"])
+            readers = language.readers(in_common(bench, "faq", code)[1])
+            best[code] = list(readers.values())[-1]
+            if code == OF_LATENCY and "latency" in args.more:
+                yield from latency(bench, language, readers)
+    if "pairs" in args.more:
+        yield from every_pair(bench, best)
+    if "bilingual" in args.more:
+        yield from bilingual(bench, best[OF_LATENCY])
 
 
-def set_rows(bench: Bench, moved: LanguageTransfer, name: str, language: str) -> Iterator[dict[str, Any]]:
-    english, foreign = in_common(bench, name, language)
-    n_dims = moved.alignment.weights.n_columns
-    found = partial(line, name, language)
-    asked, held = vectors(bench.source, english)
-    yield found("English", "both", *scored(asked, held, english))
-    wanted = bench.args.rows
-    makers = {
-        "untouched": lambda: bench.source,
-        "pivot": lambda: Pivot.of_transfer(bench.source, moved).encoder,
-        "pivot, words": lambda: bench.with_words(moved, name, language),
-    }
-    readers = {row: make() for row, make in makers.items() if row in wanted}
-    if bench.args.trained and Path(place := bench.args.trained.replace("LANGUAGE", language)).is_dir():
-        readers["trained"] = load_encoder(place)
-    runs: dict[str, Run] = {}
-    for row, reader in readers.items():
-        queries, documents = (each[:, :n_dims] for each in vectors(reader, foreign))
-        for way, pair in zip(BOTH, ((queries, held), (asked, documents)), strict=True):
-            yield found(row, way, *scored(*pair, english))
-            runs[way] = run_of(*pair, english)
-        yield found(row, "within", *scored(queries, documents, english))
-    if "mapped" in wanted:
-        yield from mapped_rows(found, moved, english, foreign, asked, held)
-    if "bridge" in wanted:
-        yield from dense_rows(bench, found, english, foreign, runs)
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """Questions and documents of two languages, with the vectors that the English encoder gives to either side."""
+
+    english: RetrievalData
+    foreign: RetrievalData
+    asked: csr_array
+    held: csr_array
+
+    def data(self, way: str) -> RetrievalData:
+        queries, corpus = (self.foreign, self.english) if way == BOTH[0] else (self.english, self.foreign)
+        return replace(self.english, queries=queries.queries, corpus=corpus.corpus)
+
+
+def set_rows(bench: Bench, language: Language, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of one set and language, told apart from the bridge's where there is one."""
+    english, foreign = in_common(bench, name, language.code)
+    pairing = Pairing(english, foreign, *bench.vectors(bench.source, english))
+    rows = list(systems(bench, language, name, pairing))
+    for way in BOTH:
+        values = {row: found.per_query for row, its, found in rows if its == way}
+        others = {row: of_row for row, of_row in values.items() if row != "bridge"}
+        tests = compare_all(values["bridge"], others) if "bridge" in values else {}
+        for row, _, found in (each for each in rows if each[1] == way):
+            told = line(name, language.code, row, way, found)
+            yield {**told, "p": round(tests[row][MEASURE].p_permutation, 4)} if row in tests else told
+    for row, way, found in rows:
+        if way not in BOTH:
+            yield line(name, language.code, row, way, found)
+
+
+def systems(bench: Bench, language: Language, name: str, pairing: Pairing) -> Iterator[tuple[str, str, Evaluation]]:
+    """Row, way and what was found."""
+    wanted, english, foreign = bench.args.rows, pairing.english, pairing.foreign
+    yield "English", "both", scored(pairing.asked, pairing.held, english)
+    if "untouched" in wanted:
+        asked = encode_queries(bench.source, list(foreign.queries.values()), **FAST)
+        yield "untouched", BOTH[0], scored(asked, pairing.held, english)
     if "dictionary" in wanted:
-        dictionary = translations(bench.args.data / "dictionaries" / f"en-{language}.tsv.gz")
+        dictionary = translations(bench.args.data / "dictionaries" / f"en-{language.code}.tsv.gz")
         run = translated_run(replace(english, queries=foreign.queries), dictionary)
-        yield found("dictionary, BM25", "to English", ndcg(run, english))
-
-
-def mapped_rows(
-    found: Any,
-    moved: LanguageTransfer,
-    english: RetrievalData,
-    foreign: RetrievalData,
-    asked: csr_array,
-    held: csr_array,
-) -> Iterator[dict[str, Any]]:
-    queries, documents = (in_source_vocabulary(each, moved.alignment) for each in vectors(moved.encoder, foreign))
-    yield found("mapped", "to English", *scored(queries, held, english))
-    yield found("mapped", "from English", *scored(asked, documents, english))
-
-
-def dense_rows(
-    bench: Bench, found: Any, english: RetrievalData, foreign: RetrievalData, runs: Mapping[str, Run]
-) -> Iterator[dict[str, Any]]:
-    """The bridge, and its fusion with the last reader's runs."""
-    for way, asking, answering in zip(BOTH, (foreign, english), (english, foreign), strict=True):
-        data = replace(english, queries=asking.queries, corpus=answering.corpus)
-        dense = evaluate_dense(bench.bridge, data, measures=[MEASURE])
-        yield found("bridge", way, dense.measures[MEASURE])
-        fused = hybrid([dense.run, runs[way]], [0.5, 0.5], n_documents=len(data.corpus))
-        yield found("bridge + pivot", way, ndcg(fused, data))
+        yield "dictionary, BM25", BOTH[0], judged(run, english)
+    if "mapped" in wanted:
+        moved = language.moved
+        queries, documents = (in_source_vocabulary(each, moved.alignment) for each in vectors(moved.encoder, foreign))
+        yield "mapped", BOTH[0], scored(queries, pairing.held, english)
+        yield "mapped", BOTH[1], scored(pairing.asked, documents, english)
+    runs: dict[str, Run] = {}
+    for row, reader in language.readers(foreign).items():
+        queries, documents = bench.vectors(reader, foreign)
+        for way, pair in zip(BOTH, ((queries, pairing.held), (pairing.asked, documents)), strict=True):
+            yield row, way, scored(*pair, english)
+            runs[way] = exact_search(*pair, list(english.queries), list(english.corpus))
+        yield row, "within", scored(queries, documents, english)
+    for way in BOTH if "bridge" in wanted else ():
+        data = pairing.data(way)
+        dense = evaluate_dense(bench.dense, data, measures=[MEASURE])
+        yield "bridge", way, dense
+        if way in runs:
+            weight = bench.args.bridge_weight
+            fused = hybrid([dense.run, runs[way]], [weight, 1 - weight], n_documents=len(data.corpus))
+            yield "bridge + pivot", way, judged(fused, data)
 
 
 def in_common(bench: Bench, name: str, language: str) -> tuple[RetrievalData, RetrievalData]:
@@ -199,52 +296,49 @@ def vectors(encoder: Any, data: RetrievalData) -> tuple[csr_array, csr_array]:
     return queries, encode_corpus(encoder, list(data.corpus.values()), **FAST)
 
 
-def scored(queries: csr_array, documents: csr_array, data: RetrievalData) -> tuple[float, float]:
-    """The measure, and dimensions a question."""
-    figures = evaluate_vectors(queries, documents, data, measures=[MEASURE])
-    return figures.measures[MEASURE], figures.query_active_dims or 0.0
+def scored(queries: csr_array, documents: csr_array, data: RetrievalData) -> Evaluation:
+    return evaluate_vectors(queries, documents, data, measures=[MEASURE])
 
 
-def run_of(queries: csr_array, documents: csr_array, data: RetrievalData) -> Run:
-    return exact_search(queries, documents, list(data.queries), list(data.corpus))
+def judged(run: Run, data: RetrievalData) -> Evaluation:
+    return evaluate_run(run, data, measures=[MEASURE])
 
 
-def ndcg(run: Run, data: RetrievalData) -> float:
-    return evaluate_run(run, data, measures=[MEASURE]).measures[MEASURE]
+def line(name: str, language: str, row: str, way: str, found: Evaluation) -> dict[str, Any]:
+    """The measure, and dimensions of a question and of a document where there are some."""
+    told: dict[str, Any] = {"set": name, "language": language, "row": row, "way": way}
+    told |= {"queries": found.n_queries, MEASURE: round(found.measures[MEASURE], 4)}
+    if found.query_active_dims is not None and found.document_active_dims is not None:
+        told |= {"dims": round(found.query_active_dims, 1), "document dims": round(found.document_active_dims, 1)}
+    return told
 
 
-def line(name: str, language: str, row: str, way: str, value: float, dims: float | None = None) -> dict[str, Any]:
-    found = {"set": name, "language": language, "row": row, "way": way, MEASURE: round(value, 4)}
-    return found if dims is None else {**found, "dims": round(dims, 1)}
-
-
-def latency(bench: Bench, moved: LanguageTransfer, pivot: Any, language: str) -> Iterator[dict[str, Any]]:
+def latency(bench: Bench, language: Language, readers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Median milliseconds of a question, encoded alone: within the language, and over the English vocabulary."""
-    questions = list(bench.data("faq", language).queries.values())[:40]
-    readers = {"within": moved.encoder, "pivot": narrowed(pivot, moved.alignment.weights.n_columns)}
-    taken: dict[str, list[float]] = {row: [] for row in readers}
+    questions = list(bench.data("faq", language.code).queries.values())[:40]
+    narrow = {row: narrowed(encoder, bench.n_dims) for row, encoder in readers.items()}
+    all_readers = {"within": language.moved.encoder, **narrow}
+    taken: dict[str, list[float]] = {row: [] for row in all_readers}
     for question in [*questions[:3], *questions]:  # in turn, so that other work on the machine slows both
-        for row, encoder in readers.items():
+        for row, encoder in all_readers.items():
             start = time.perf_counter()
             encode_queries(encoder, [question])
             taken[row].append(1000 * (time.perf_counter() - start))
     for row, times in taken.items():
         found = round(statistics.median(times[3:]), 2)
-        yield {"set": "faq", "language": language, "row": f"{row}, ms a question", "ms": found}
+        yield {"set": "faq, ms a question", "language": language.code, "row": row, "ms": found}
 
 
 def every_pair(bench: Bench, readers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """One index of all languages: a question in each, the documents of each (as by `--filter language=`)."""
     all_readers = {"en": bench.source, **readers}
-    data = {language: bench.data("faq", language) for language in all_readers}
-    n_dims = len(bench.source.tokenizer)
-    encoded = {
-        language: [each[:, :n_dims] for each in vectors(r, data[language])] for language, r in all_readers.items()
-    }
+    both = {language: in_common(bench, "faq", language) for language in readers}
+    data = {"en": next(iter(both.values()))[0], **{language: foreign for language, (_, foreign) in both.items()}}
+    encoded = {language: bench.vectors(reader, data[language]) for language, reader in all_readers.items()}
     for asking, (queries, _) in encoded.items():
         for answering, (_, documents) in encoded.items():
-            both = replace(data[asking], corpus=data[answering].corpus)
-            value, _ = scored(queries, documents, both)
+            asked = replace(data[asking], corpus=data[answering].corpus)
+            value = scored(queries, documents, asked).measures[MEASURE]
             yield {"set": "faq, six languages", "asked in": asking, "documents in": answering, MEASURE: round(value, 4)}
 
 
@@ -263,16 +357,15 @@ def bilingual(bench: Bench, pivot: Any) -> Iterator[dict[str, Any]]:
     )  # fmt: skip
     report = partial(line, "faq, en and ko mixed", "en ko")
     joint = bench.moved("ko", extend=True).encoder
-    yield report("bilingual encoder", "one index", *scored(*vectors(joint, mixed), mixed))
-    n_dims = len(bench.source.tokenizer)
-    parts = [vectors(encoder, data) for encoder, data in ((bench.source, english), (pivot, korean))]
-    queries, documents = (vstack([part[side][:, :n_dims] for part in parts], format="csr") for side in (0, 1))
-    yield report("pivot", "one index", *scored(queries, documents, mixed))
+    yield report("bilingual encoder", "one index", scored(*vectors(joint, mixed), mixed))
+    parts = [bench.vectors(encoder, data) for encoder, data in ((bench.source, english), (pivot, korean))]
+    queries, documents = (vstack([part[side] for part in parts], format="csr") for side in (0, 1))
+    yield report("pivot", "one index", scored(queries, documents, mixed))
     two = [separate(encoder, mixed, tag) for tag, encoder in (("en", bench.source), ("ko", bench.moved("ko").encoder))]
-    yield report(
-        "two encoders", "two indexes, fused", ndcg(hybrid(two, [0.5, 0.5], n_documents=len(mixed.corpus)), mixed)
-    )
-    yield report("two encoders", "of the question's language", ndcg({**of("en:", two[0]), **of("ko:", two[1])}, mixed))
+    fused = hybrid(two, [0.5, 0.5], n_documents=len(mixed.corpus))
+    yield report("two encoders", "two indexes, fused", judged(fused, mixed))
+    own = {**of("en:", two[0]), **of("ko:", two[1])}
+    yield report("two encoders", "of the question's language", judged(own, mixed))
 
 
 def separate(encoder: Any, mixed: RetrievalData, tag: str) -> Run:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 
 import yaml
 
@@ -27,6 +28,7 @@ from sembridge.experiments.results import (
     read_results,
     sets_by_language,
 )
+from sembridge.retrieval.significance import SIGNIFICANT, holm
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -42,12 +44,18 @@ SYSTEMS = {  # rows of the README's table
     "bm25-tokens": "BM25 over tokens",
 }
 README_SOURCE = "mini/splade-en"
+DOCS = ("bring-your-language", "across-languages")  # pages of docs/ with tables of theirs
 
 
 def pages() -> list[Path]:
-    """The README, the pages of benchmarks/, and the page of docs/ that has a table of theirs."""
+    """The README, the pages of benchmarks/, and those of docs/ that have a table of theirs."""
     own = sorted([*RESULTS.glob("*.md"), *RESULTS.glob("*/README.md")])
-    return [ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "bring-your-language.md", *own]
+    return [
+        ROOT / "README.md",
+        ROOT / "benchmarks" / "README.md",
+        *(ROOT / "docs" / f"{name}.md" for name in DOCS),
+        *own,
+    ]
 
 
 def filled(path: Path) -> str:
@@ -455,17 +463,80 @@ def pruning(_: Path) -> str:
     return table(["--max-active-dims", "--min-weight", *sets], body) + "\n\n" + _versions("pruning")
 
 
-def across(_: Path, data: str, bridge: str, way: str) -> str:
-    """Rows by languages of one set, for questions that go `to` English documents or come `from` English."""
-    ways = (f"{way} English", "both")
-    found = [
-        r for r in load("across_languages")["rows"]
-        if (r["set"], r["bridge"]) == (data, bridge) and r.get("way") in ways
-    ]  # fmt: skip
-    of = {(r["row"], r["language"]): short(r[MEASURE]) for r in found}
+ACROSS_ROWS = {  # of across_languages.py, in the order of a table
+    "English": "English questions, English documents",
+    "untouched": "English encoder, untouched",
+    "dictionary, BM25": "dictionary, BM25",
+    "mapped": "mapped",
+    "pivot": "pivot",
+    "pivot, words": "pivot with whole words",
+    "trained pivot": "the same, trained on parallel text",
+    "reading pivot": "pivot that reads as the bridge, from English text",
+    "reading pivot, parallel": "the same, then parallel text",
+    "bridge": "the bridge itself, dense",
+    "bridge + pivot": "fusion of the bridge and the pivot above it",
+}
+
+
+def across(_: Path, data: str, bridge: str, split: str, way: str) -> str:
+    """Rows by languages of one set, for questions that go `to` English documents or come `from` English.
+
+    A star: told apart from the bridge (Holm over the table).
+    """
+    found = _across(data, bridge, split, way)
     languages = sorted({r["language"] for r in found})
-    body = [[row, *(of.get((row, one), "") for one in languages)] for row in dict.fromkeys(r["row"] for r in found)]
-    return table(["questions against documents", *languages], body)
+    tested = [r for r in found if "p" in r]
+    corrected = dict(zip(((r["row"], r["language"]) for r in tested), holm([r["p"] for r in tested]), strict=True))
+    of = {(r["row"], r["language"]): r[MEASURE] for r in found}
+    body = []
+    for row in (name for name in ACROSS_ROWS if any(r["row"] == name for r in found)):
+        there = [of[row, one] for one in languages if (row, one) in of]
+        cells = [
+            short(of[row, one]) + (" \\*" if corrected.get((row, one), 1.0) < SIGNIFICANT else "")
+            if (row, one) in of
+            else ""
+            for one in languages
+        ]
+        body.append([ACROSS_ROWS[row], *cells, short(fmean(there)) if len(there) == len(languages) else ""])
+    return table(["", *languages, "mean"], body)
+
+
+def across_mean(_: Path, data: str, bridge: str, way: str, row: str) -> str:
+    """A row's mean over languages, inside a sentence, with _ for a space in its name."""
+    found = [r[MEASURE] for r in _across(data, bridge, "test", way) if r["row"] == row.replace("_", " ")]
+    return short(fmean(found)) if found else "not measured"
+
+
+def across_costs(_: Path, data: str, bridge: str, split: str) -> str:
+    """Active dims of a question and of a document, mean over languages."""
+    to, back = (_across(data, bridge, split, way) for way in ("to", "from"))
+    body = []
+    for row, name in ACROSS_ROWS.items():
+        sides = [
+            [r[side] for r in rows if r["row"] == row and side in r]
+            for rows, side in ((to, "dims"), (back, "document dims"))
+        ]
+        if all(sides):
+            body.append([name, *(f"{fmean(found):.0f}" for found in sides)])
+    return table(["", "dims of a question", "dims of a document"], body)
+
+
+def _across(data: str, bridge: str, split: str, way: str) -> list[dict]:
+    wanted, ways = (data, bridge, split), (f"{way} English", "both")
+    rows = load("across_languages")["rows"]
+    return [r for r in rows if (r["set"], r["bridge"], r["split"]) == wanted and r.get("way") in ways]
+
+
+def across_latency(_: Path, bridge: str) -> str:
+    """Milliseconds of a question encoded alone, and as a share of those within the language."""
+    rows = load("across_languages")["rows"]
+    found = [r for r in rows if r["set"] == "faq, ms a question" and r["bridge"] == bridge]
+    if not found:
+        return "Not measured."
+    within = next(r["ms"] for r in found if r["row"] == "within")
+    names = {**ACROSS_ROWS, "within": "transferred encoder, within its language"}
+    body = [[names[r["row"]], f"{r['ms']:.1f}", f"{r['ms'] / within:.2f}"] for r in found]
+    return table(["", "ms a question", "times that within the language"], body)
 
 
 def across_pairs(_: Path, bridge: str) -> str:
@@ -474,6 +545,14 @@ def across_pairs(_: Path, bridge: str) -> str:
     languages = list(dict.fromkeys(r["asked in"] for r in found))
     of = {(r["asked in"], r["documents in"]): short(r[MEASURE]) for r in found}
     return table(["asked in", *languages], [[one, *(of[one, other] for other in languages)] for one in languages])
+
+
+def across_mixed(_: Path, bridge: str) -> str:
+    """Documents of two languages in one collection."""
+    rows = load("across_languages")["rows"]
+    found = [r for r in rows if r["set"] == "faq, en and ko mixed" and r["bridge"] == bridge]
+    body = [[r["row"], r["way"], short(r[MEASURE]), f"{r['dims']:.0f}" if "dims" in r else ""] for r in found]
+    return table(["", "", MEASURE, "dims of a question"], body)
 
 
 def part(page: Path, name: str) -> str:
@@ -491,7 +570,8 @@ MAKERS: dict[str, Callable[..., str]] = {
     "sampling": sampling, "ladder": ladder, "bundled-encoders": bundled_encoders, "bundled-bridge": bundled_bridge,
     "confidence": confidence, "encode-speed": encode_speed, "encode-quality": encode_quality,
     "training-step": training_step, "preset-cost": preset_cost, "bridging": bridging, "pruning": pruning, "part": part,
-    "across": across, "across-pairs": across_pairs,
+    "across": across, "across-pairs": across_pairs, "across-costs": across_costs, "across-mixed": across_mixed,
+    "across-latency": across_latency, "across-mean": across_mean,
     "latin-script": latin_script,
     "search-million": search_million, "encode-rivals": encode_rivals, "start-up": start_up, "gpu": gpu,
     "how-fast": how_fast, "cold-transfer": cold_transfer, "bridging-formats": bridging_formats,

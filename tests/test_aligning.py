@@ -97,7 +97,7 @@ def distance(pivot: Pivot, source: SparseEncoder) -> float:
 
 
 def recipe(**settings: object) -> TrainRecipe:
-    fast = {"steps": 30, "batch_size": 5, "learning_rate": 1e-3, "rows_learning_rate": 2e-2, "document_weight": 1e-3}
+    fast = {"steps": 30, "batch_size": 5, "learning_rate": 1e-3, "rows_learning_rate": 2e-2, "document_weight": 3e-5}
     return TrainRecipe.build({**fast, "eval_steps": 30, "bf16": "no", **settings})
 
 
