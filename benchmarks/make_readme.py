@@ -484,6 +484,8 @@ def across(_: Path, data: str, bridge: str, split: str, way: str) -> str:
     A star: told apart from the bridge (Holm over the table).
     """
     found = _across(data, bridge, split, way)
+    if not found:
+        return "Not measured."
     languages = sorted({r["language"] for r in found})
     tested = [r for r in found if "p" in r]
     corrected = dict(zip(((r["row"], r["language"]) for r in tested), holm([r["p"] for r in tested]), strict=True))
