@@ -224,14 +224,12 @@ def test_a_recipe_asks_for_the_address_that_its_engine_needs() -> None:
 
 def test_both_ways_of_adding_a_list_are_the_sum_over_its_documents() -> None:
     generator = np.random.default_rng(0)
-    documents = np.sort(generator.choice(500, 90, replace=False)).astype(np.int32)
-    weights, query = generator.random(90, np.float32), np.array([1.7], np.float32)
-    expected = generator.random(500, np.float32)
-    found, by_product = expected.copy(), expected.copy()
-    expected[documents] += query[0] * weights
-    add_list(documents, weights, query, found)
-    add_list_by_product(documents, weights, query, by_product)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    np.testing.assert_array_equal(by_product, found)
-    add_list(documents[:0], weights[:0], query, found)
-    np.testing.assert_array_equal(by_product, found)
+    dense = generator.random((4, 500), np.float32) * (generator.random((4, 500)) < 0.2)
+    dense[2] = 0  # a dimension that no document has
+    weight, start = np.array([1.7], np.float32), generator.random(500, np.float32)
+    for dimension in range(4):
+        found, by_product = start.copy(), start.copy()
+        add_list(csr_array(dense), dimension, weight, found)
+        add_list_by_product(csr_array(dense), dimension, weight, by_product)
+        np.testing.assert_allclose(found, start + weight * dense[dimension], rtol=1e-6)
+        np.testing.assert_array_equal(by_product, found)

@@ -66,9 +66,8 @@ class _Segment:
     def scores(self, query: SparseVector) -> NDArray[np.float32]:
         """(n_documents,) dot products."""
         scores, weights = np.zeros(len(self.numbers), np.float32), query.values.astype(np.float32, copy=False)
-        starts, ends = self.lists.indptr[query.indices].tolist(), self.lists.indptr[query.indices + 1].tolist()
-        for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            add_list(self.lists.indices[start:end], self.lists.data[start:end], weights[place : place + 1], scores)
+        for place, dimension in enumerate(query.indices.tolist()):
+            add_list(self.lists, dimension, weights[place : place + 1], scores)
         return scores
 
     def terms(self, query: SparseVector, row: int) -> tuple[Term, ...]:

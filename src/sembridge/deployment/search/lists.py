@@ -1,30 +1,33 @@
-"""An inverted list added to the scores of its documents: the one loop of exact search that is not Python's."""
+"""Inverted lists added to the scores of their documents: the one loop of exact search that is not Python's."""
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_array
+from scipy.sparse import csc_array, csr_array
 
 try:  # the loop behind `csc_array @ vector`; through that every list of a query would be copied first, most of the time
     from scipy.sparse._sparsetools import csc_matvec
 except ImportError:  # it is not public
     csc_matvec = None
 
+Scores = NDArray[np.float32]
 
-def add_list(
-    documents: NDArray[np.int32], weights: NDArray[np.float32], query: NDArray[np.float32], scores: NDArray[np.float32]
-) -> None:
-    """Adds `query[0] * weights` to the scores of the documents, in place.
 
-    All of them are contiguous and of these very types, which are not checked again.
+def add_list(lists: csr_array, dimension: int, weight: Scores, scores: Scores) -> None:
+    """Adds `weight` (one number) times the list of a dimension to the scores of the documents, in place.
+
+    Args:
+        lists: (n_dims, n_documents) float32 with int32 indices.
+        scores: (n_documents,).
     """
     if csc_matvec is None:
-        add_list_by_product(documents, weights, query, scores)
-    else:
-        csc_matvec(len(scores), 1, np.array([0, len(documents)], np.int32), documents, weights, query, scores)
+        add_list_by_product(lists, dimension, weight, scores)
+    else:  # a matrix of one column, which begins and ends where the list does
+        bounds = lists.indptr[dimension : dimension + 2]
+        csc_matvec(len(scores), 1, bounds, lists.indices, lists.data, weight, scores)
 
 
-def add_list_by_product(
-    documents: NDArray[np.int32], weights: NDArray[np.float32], query: NDArray[np.float32], scores: NDArray[np.float32]
-) -> None:
+def add_list_by_product(lists: csr_array, dimension: int, weight: Scores, scores: Scores) -> None:
     """The same by what scipy documents."""
-    scores += csc_array((weights, documents, [0, len(documents)]), shape=(len(scores), 1)) @ query
+    part = slice(*lists.indptr[dimension : dimension + 2].tolist())
+    column = (lists.data[part], lists.indices[part], [0, part.stop - part.start])
+    scores += csc_array(column, shape=(len(scores), 1)) @ weight
