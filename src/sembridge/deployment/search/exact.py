@@ -347,7 +347,9 @@ def _reached(scores: NDArray[np.float32], top_k: int) -> float:
     n_blocks = len(scores) // _BLOCK
     if n_blocks <= top_k:
         return 0.0
-    best = scores[: n_blocks * _BLOCK].reshape(n_blocks, _BLOCK).max(axis=1)
+    best = (
+        scores[: n_blocks * _BLOCK].reshape(_BLOCK, n_blocks).max(axis=0)
+    )  # along rows, numpy takes half as long again
     return float(np.partition(best, n_blocks - top_k)[n_blocks - top_k])
 
 
