@@ -1,6 +1,6 @@
 """`python -m sembridge.cli`."""
 
-from sembridge.cli.program import main
+from sembridge.cli import main
 
 if __name__ == "__main__":
     main()

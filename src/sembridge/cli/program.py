@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from sembridge.cli.help import Verbs
+from sembridge.cli.version import print_version
 from sembridge.errors import SembridgeError
 from sembridge.files.atomic import machine_failure
 from sembridge.files.threads import set_threads
@@ -107,9 +108,7 @@ def quiet_loading() -> None:
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
-
-        print(f"sembridge {version('sembridge')}")
+        print_version()
         raise typer.Exit
 
 
