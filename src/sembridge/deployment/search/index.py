@@ -102,7 +102,7 @@ class SearchIndex:
         reader = reader_of(encoder)
         self.check_encoder(reader)
         tags = [_checked_filter(text) for text in filters]  # before anything is encoded
-        vectors = TextEncoder(reader.text_model, "query")(queries)
+        vectors = TextEncoder(reader.text_model, "query", "auto")(queries)
         return self._found(vectors, top_k=top_k, tags=tags, with_terms=with_terms)
 
     def find(
