@@ -332,6 +332,9 @@ def search_million(_: Path) -> str:
         cells = [_at_recall(r["at"][recall]) for recall in ("0.95", "0.99", "1.0")]
         body.append([r["engine"], f"{r['build_core_seconds']:.0f}", f"{r['disk_mb']:,.0f}", f"{r['memory_mb']:,.0f}",
                      *cells])  # fmt: skip
+    if million := load("search_million").get("million"):
+        figures = [f"{million[key]:,.0f}" for key in ("build_core_seconds", "disk_mb", "memory_mb")]
+        body.append([f"exact, {million['n_documents']:,}", *figures, *[_at_recall(million)] * 3])
     header = ["engine", "build, core s", "disk MB", "memory MB", "recall .95", "recall .99", "recall 1"]
     return table(header, body) + "\n\n" + _versions("search_million")
 
