@@ -19,7 +19,7 @@ from sembridge.deployment.recipe import IndexRecipe
 from sembridge.deployment.search.index import SearchIndex
 from sembridge.deployment.search.indexing import index_corpus
 from sembridge.deployment.search.light import PLACE, LightWay
-from sembridge.encoders.light import MOST_QUERIES, PLAN_FILE, LightQueries
+from sembridge.encoders.light import MOST_QUERIES, PLAN_FILE, TOKENIZER_FILE, LightQueries
 from sembridge.encoders.light_plan import keep_light_queries
 from sembridge.encoders.loading import load_encoder
 from sembridge.encoders.vectors import encode_queries
@@ -159,10 +159,18 @@ def test_a_plan_holds_for_its_versions_and_only_while_it_can_be_read(index: Path
     assert LightWay.open(index, "somebody/on-the-hub", n_queries=1) is None
     before = (place / PLAN_FILE).read_text(encoding="utf-8")
     other = json.dumps(json.loads(before) | {"versions": {"transformers": "4.0"}})
-    for content in (other, "{", "{}"):
+    roles = json.loads(before)["names"]
+    fewer = json.dumps(json.loads(before) | {"names": {role: roles[role] for role in list(roles)[1:]}})
+    for content in (other, fewer, "{", "{}"):
         (place / PLAN_FILE).write_text(content, encoding="utf-8")
         assert LightWay.open(index, name, n_queries=1) is None
     (place / PLAN_FILE).write_text(before, encoding="utf-8")
+    tokenizer = (place / TOKENIZER_FILE).read_text(encoding="utf-8")
+    for content in (tokenizer.replace("학교", "학생"), "{", ""):
+        (place / TOKENIZER_FILE).write_text(content, encoding="utf-8")
+        assert LightWay.open(index, name, n_queries=1) is None
+    (place / TOKENIZER_FILE).write_text(tokenizer, encoding="utf-8")
+    assert LightWay.open(index, name, n_queries=1) is not None
 
 
 def test_vectors_of_another_width_are_refused(index: Path) -> None:

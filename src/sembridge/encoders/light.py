@@ -7,6 +7,7 @@ linear layers, each added to what came in and normalised (Vaswani et al. 2017, n
 maximum over tokens of log(1 + relu(logit)) as in `fast_head`. Static query weights are looked up.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -40,6 +41,7 @@ class LightPlan:
     Attributes:
         digest: of the files of the encoder's folder.
         versions: of the libraries that read them.
+        tokenizer: digest of its pipeline as JSON, in which a query's truncation is set.
         prompt: put before every query.
         weights: file of the tensors, relative to the folder.
         names: role -> module in the file, {} standing for the number of the layer; only `static`: looked-up weights.
@@ -50,6 +52,7 @@ class LightPlan:
 
     digest: str
     versions: dict[str, str]
+    tokenizer: str
     n_dims: int
     prompt: str
     weights: str
@@ -74,6 +77,10 @@ def library_versions() -> dict[str, str]:
     return found
 
 
+def text_digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def encoder_digest(folder: Path) -> str:
     """Of the files that make an encoder what it is."""
     return folder_digest(folder, counts=lambda path: path.suffix in _READ)
@@ -94,8 +101,10 @@ class LightQueries:
             plan = read_record(LightPlan, place / PLAN_FILE, advice="")
             if plan.versions != library_versions() or plan.digest != encoder_digest(encoder_folder):
                 return None
-            return cls.read(plan, (place / TOKENIZER_FILE).read_text(encoding="utf-8"), encoder_folder)
-        except (SembridgeError, SafetensorError, OSError, ValueError):
+            queries = cls.read(plan, (place / TOKENIZER_FILE).read_text(encoding="utf-8"), encoder_folder)
+            queries(["a"])  # a plan that was damaged by hand fails here, where the whole encoder can still be asked
+            return queries
+        except (SembridgeError, SafetensorError, OSError, ValueError, LookupError, TypeError):
             return None
 
     @classmethod
@@ -103,8 +112,10 @@ class LightQueries:
         """With the tensors of the encoder's folder.
 
         Raises:
-            SembridgeError: a tensor of the plan is not in its file.
+            SembridgeError: a tensor of the plan is not in its file, or the tokenizer is another one.
         """
+        if text_digest(tokenizer) != plan.tokenizer:
+            raise SembridgeError("The tokenizer is not that of the plan.")
         with safe_open(encoder_folder / plan.weights, framework="np") as file:
             known = set(file.keys())
             if lacking := [name for name in _tensor_names(plan) if name not in known]:

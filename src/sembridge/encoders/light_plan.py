@@ -20,6 +20,7 @@ from sembridge.encoders.light import (
     LightQueries,
     encoder_digest,
     library_versions,
+    text_digest,
 )
 from sembridge.encoders.stated import prompt_of, scores_by_cosine
 from sembridge.encoders.vectors import encode_queries
@@ -135,13 +136,15 @@ def _plan(encoder: "SparseEncoder", anatomy: Anatomy, folder: Path) -> tuple[str
         "unit_length": scores_by_cosine(encoder),
     }
     if route is not None:
-        return _tokenizer(route.transformer, facts["prompt"]), LightPlan(**facts, **_splade(route, folder))
+        tokenizer = _tokenizer(route.transformer, facts["prompt"])
+        return tokenizer, LightPlan(**facts, tokenizer=text_digest(tokenizer), **_splade(route, folder))
     if len(anatomy.static_queries) != 1:
         raise SembridgeError("its queries take a way of their own.")
     (static,) = anatomy.static_queries
     facts["n_dims"] = len(static.weight)
     weights = _file_with(folder, "weight", (len(static.weight),))
-    return _tokenizer(static, facts["prompt"]), LightPlan(**facts, weights=weights, names={"static": "weight"})
+    tokenizer, names = _tokenizer(static, facts["prompt"]), {"static": "weight"}
+    return tokenizer, LightPlan(**facts, tokenizer=text_digest(tokenizer), weights=weights, names=names)
 
 
 def _splade(route: SpladeRoute, folder: Path) -> dict[str, Any]:
