@@ -473,7 +473,6 @@ ACROSS_ROWS = {  # of across_languages.py, in the order of a table
     "mapped": "mapped",
     "pivot": "pivot",
     "pivot, words": "pivot with whole words",
-    "trained pivot": "the same, trained on parallel text",
     "reading pivot": "pivot that reads as the bridge, from English text",
     "reading pivot, parallel": "the same, then parallel text",
     "bridge": "the bridge itself, dense",
