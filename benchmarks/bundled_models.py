@@ -2,6 +2,9 @@
 
     python benchmarks/bundled_models.py --data DATA --out benchmarks/results/bundled_models.json
 
+The encoders are measured on whole test splits, and on the whole dev splits of the English sets on whose train splits
+they were trained. `--parts development` computes that part again and keeps the others.
+
 The bridge is tested on the headwords of the dictionaries that its recipe leaves out of training: for a target word, is
 one of its English headwords the nearest (top 1), or among the five nearest, of all words of the encoder's vocabulary?
 Only headwords of that vocabulary count, since the bridge chooses among its tokens. `all` lets every target word count,
@@ -12,6 +15,7 @@ import argparse
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,13 +33,15 @@ from development_data import LANGUAGES
 
 MEASURE = "nDCG@10"
 ENCODERS = ("mini/splade-en", "mini/splade-roberta-en")
+DEVELOPMENT = ("squadshifts/en", "tydiqa/en", "fairytaleqa/en", "medquad/en", "qamr/en")
+PACKAGES = ("sembridge", "sentence-transformers", "torch", "bm25s", "ir-measures")
 
 
-def encoder_rows(data: Path, sets: list[str], name: str) -> list[dict[str, object]]:
+def encoder_rows(sources: Sequence[str | Path], split: str, name: str) -> list[dict[str, object]]:
     encoder, rows = load_encoder(name), []
-    for source in [*(data / s for s in sets), "mini/faq-en"]:
-        collection = load_retrieval_data(source, language="en")
-        ours = evaluate(encoder, collection, measures=[MEASURE])
+    for source in sources:
+        collection = load_retrieval_data(source, language="en", split=split)
+        ours = evaluate(encoder, collection, measures=[MEASURE], encode_with="fast")
         bm25 = evaluate_bm25(collection, measures=[MEASURE])
         rows.append(
             {
@@ -102,18 +108,26 @@ def accuracy(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=["xquad/en", "tydiqa/en"])
-    args = parser.parse_args()
-    packages = {name: version(name) for name in ("sembridge", "sentence-transformers", "torch", "bm25s", "ir-measures")}
-    result = {
-        "versions": {"python": platform.python_version(), **packages},
-        "encoder": [row for name in ENCODERS for row in encoder_rows(args.data, args.sets, name)],
-        "bridge": bridge_rows(args.data),
+    parser.add_argument("--encoders", nargs="+", default=ENCODERS)
+    parts = {
+        "encoder": lambda: encoders([*(args.data / name for name in args.sets), "mini/faq-en"], "test"),
+        "development": lambda: encoders([args.data / name for name in DEVELOPMENT], "dev"),
+        "bridge": lambda: bridge_rows(args.data),
     }
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=tuple(parts))
+    args = parser.parse_args()
+
+    def encoders(sources: Sequence[str | Path], split: str) -> list[dict[str, object]]:
+        return [row for name in args.encoders for row in encoder_rows(sources, split, name)]
+
+    result = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
+    for part in args.parts:
+        result[part] = parts[part]()
+    result["versions"] = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
