@@ -187,17 +187,23 @@ def ladder(_: Path) -> str:
 # Of the other scripts.
 
 
-def bundled_encoders(_: Path) -> str:
+def bundled_encoders(_: Path, split: str = "encoder") -> str:
+    """A row a set; on dev splits, where goals are means, the mean of each encoder too."""
     header = ["encoder", "set", "queries", "documents", MEASURE, "BM25", "query dims", "document dims", "FLOPS"]
-    return table(
-        header,
-        [
-            [r["encoder"], r["data"], str(r["n_queries"]), str(r["n_documents"]), short(r[MEASURE]),
-             short(r[f"bm25 {MEASURE}"]), f"{r['query_active_dims']:.0f}", f"{r['document_active_dims']:.0f}",
-             f"{r['flops']:.2f}"]
-            for r in load("bundled_models")["encoder"]
-        ],
-    )  # fmt: skip
+    rows = load("bundled_models")[split]
+    lines = [
+        [r["encoder"], r["data"], f"{r['n_queries']:,}", f"{r['n_documents']:,}", *_encoder_figures([r])] for r in rows
+    ]
+    for encoder in dict.fromkeys(r["encoder"] for r in rows) if split == "development" else ():
+        lines.append([encoder, "mean", "", "", *_encoder_figures([r for r in rows if r["encoder"] == encoder])])
+    return table(header, lines)
+
+
+def _encoder_figures(rows: list[dict]) -> list[str]:
+    """Means over rows: nDCG@10, BM25's, dims of a query and of a document, FLOPS."""
+    keys = (MEASURE, f"bm25 {MEASURE}", "query_active_dims", "document_active_dims", "flops")
+    found, bm25, query_dims, document_dims, flops = (fmean(r[key] for r in rows) for key in keys)
+    return [short(found), short(bm25), f"{query_dims:.0f}", f"{document_dims:.0f}", f"{flops:.2f}"]
 
 
 def bundled_bridge(_: Path) -> str:
