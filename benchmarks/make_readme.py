@@ -42,6 +42,7 @@ SYSTEMS = {  # rows of the README's table
     "hybrid-sembridge-default": "**the same fused with BM25**",
     "bm25-words": "BM25 over words",
     "bm25-tokens": "BM25 over tokens",
+    "bridge": "dense search with the bridge",
 }
 README_SOURCE = "mini/splade-en"
 DOCS = ("bring-your-language", "across-languages")  # pages of docs/ with tables of theirs
