@@ -272,6 +272,17 @@ def test_a_training_that_made_things_worse_says_so(tmp_path: Path, caplog: pytes
     assert "keep the encoder you started from" in caplog.text
 
 
+def test_fewer_steps_than_asked_for_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own, others = toy_pairs(20), WORD_LIST[20:] * 12  # a batch holds a document once, and these share one
+    few = pairs_data("few", [*own.queries, *others], [*own.documents, *[own.documents[0]] * len(others)])
+    result = train(encoder(), few, tmp_path / "out", recipe=recipe(collapse="warn"))
+    assert 0 < result.steps < 12  # else this data shows nothing
+    assert f"{result.steps} of 12 steps were taken" in caplog.text
+    caplog.clear()
+    assert train(encoder(), toy_pairs(), tmp_path / "all", recipe=recipe(steps=6)).steps == 6
+    assert "steps were taken" not in caplog.text
+
+
 def test_every_problem_is_one_line(tmp_path: Path) -> None:
     cases: list[tuple[Callable[[], object], str]] = [
         (lambda: train(encoder(), toy_pairs(4), tmp_path / "a", recipe=recipe()), "lower the batch size"),

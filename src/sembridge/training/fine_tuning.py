@@ -31,7 +31,7 @@ from sembridge.training.checkpoints import (
 from sembridge.training.data import TrainingData
 from sembridge.training.head import plain_attention, without_logits
 from sembridge.training.negatives import mine_hard_negatives
-from sembridge.training.outcome import Training, curve_of, warn_of_loss, write
+from sembridge.training.outcome import Training, curve_of, warn_of_few_steps, warn_of_loss, write
 from sembridge.training.recipe import TrainRecipe
 from sembridge.training.resumption import TrainingRun, teacher_of
 from sembridge.training.trainer import Lesson, RunOptions, Teacher, check_trackers, make_trainer
@@ -118,6 +118,7 @@ def train(
     with owned_checkpoints(out, resume=run.resume):
         check_output_folder(out, overwrite=run.overwrite)  # another training may have ended since
         training, is_first_process = _trained(lesson, identity)
+        warn_of_few_steps(training)
         warn_of_loss(training)
         if is_first_process:
             begun["run"] = file_digest(checkpoints / RUN_FILE)

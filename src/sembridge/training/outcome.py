@@ -72,6 +72,17 @@ def warn_of_loss(training: Training) -> None:
         )  # fmt: skip
 
 
+def warn_of_few_steps(training: Training) -> None:
+    """Says so where the data ended before the steps that were asked for."""
+    recipe = training.recipe
+    if recipe.steps is not None and recipe.patience is None and training.steps < recipe.steps:
+        logger.warning(
+            "%d of %d steps were taken: a batch holds a document once, and too few are distinct for batches of %d. "
+            "Give other pairs, or lower --batch-size.",
+            training.steps, recipe.steps, recipe.batch_size,
+        )  # fmt: skip
+
+
 def write(
     folder: Path,
     *,
