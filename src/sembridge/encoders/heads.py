@@ -21,6 +21,7 @@ class Head:
         tokens: name of the token embedding in `embeddings`.
         positions_follow_pad: positions are counted from the pad id on.
         pad_id_in_code: the class holds the pad id in its code, so that no tokenizer may have another.
+        between: dense layer and norm between body and decoder, the activation aside; empty: not looked at.
     """
 
     embeddings: str
@@ -29,6 +30,7 @@ class Head:
     tokens: str = "word_embeddings"
     positions_follow_pad: bool = False
     pad_id_in_code: int | None = None
+    between: tuple[str, ...] = ()
 
     @property
     def token_weight(self) -> str:
@@ -44,10 +46,20 @@ class Head:
         return (f"{self.decoder}.bias", *((self.second_bias,) if self.second_bias else ()))
 
 
-_ROBERTA = Head("roberta.embeddings", "lm_head.decoder", "lm_head.bias", positions_follow_pad=True)
+_ROBERTA = Head(
+    "roberta.embeddings", "lm_head.decoder", "lm_head.bias", positions_follow_pad=True,
+    between=("lm_head.dense", "lm_head.layer_norm"),
+)  # fmt: skip
 HEADS: Mapping[str, Head] = {
-    "BertForMaskedLM": Head("bert.embeddings", "cls.predictions.decoder", "cls.predictions.bias"),
-    "DistilBertForMaskedLM": Head("distilbert.embeddings", "vocab_projector"),
+    "BertForMaskedLM": Head(
+        "bert.embeddings",
+        "cls.predictions.decoder",
+        "cls.predictions.bias",
+        between=("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm"),
+    ),
+    "DistilBertForMaskedLM": Head(
+        "distilbert.embeddings", "vocab_projector", between=("vocab_transform", "vocab_layer_norm")
+    ),
     "RobertaForMaskedLM": _ROBERTA,
     "XLMRobertaForMaskedLM": _ROBERTA,
     "MPNetForMaskedLM": Head(

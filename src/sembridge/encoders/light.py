@@ -8,7 +8,7 @@ maximum over tokens of log(1 + relu(logit)) as in `fast_head`. Static query weig
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -117,10 +117,10 @@ class LightQueries:
         if text_digest(tokenizer) != plan.tokenizer:
             raise SembridgeError("The tokenizer is not that of the plan.")
         with safe_open(encoder_folder / plan.weights, framework="np") as file:
-            known = set(file.keys())
-            if lacking := [name for name in _tensor_names(plan) if name not in known]:
+            names, known = _tensor_names(plan), set(file.keys())
+            if lacking := [name for name in names if name not in known]:
                 raise SembridgeError(f"{plan.weights} has no {lacking[0]}.")
-            tensors = {name: file.get_tensor(name).astype(np.float32, copy=False) for name in _tensor_names(plan)}
+            tensors = {name: file.get_tensor(name).astype(np.float32, copy=False) for name in names}
         return cls(plan, Tokenizer.from_str(tokenizer), tensors)
 
     def __call__(self, texts: Sequence[str]) -> csr_array:
@@ -208,17 +208,14 @@ def _gelu(given: Matrix) -> Matrix:
     return active
 
 
-def _tensor_names(plan: LightPlan) -> Iterator[str]:
+def _tensor_names(plan: LightPlan) -> list[str]:
     """Every tensor of the plan, once."""
-    seen = set()
-    for role, template in plan.names.items():
-        parts = _PARTS.get(role, (".weight", ".bias"))
-        for layer in range(plan.n_layers if "{}" in template else 1):
-            for part in parts:
-                name = template.format(layer) + part
-                if name not in seen:
-                    seen.add(name)
-                    yield name
+    modules = (
+        (template.format(layer), _PARTS.get(role, (".weight", ".bias")))
+        for role, template in plan.names.items()
+        for layer in range(plan.n_layers if "{}" in template else 1)
+    )
+    return list(dict.fromkeys(module + part for module, parts in modules for part in parts))
 
 
 _PARTS = {"static": ("",), "decoder_bias": ("",)} | dict.fromkeys(

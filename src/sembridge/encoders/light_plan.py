@@ -3,7 +3,7 @@
 import copy
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from sembridge.encoders.anatomy import Anatomy, SpladeRoute, read_anatomy
+from sembridge.encoders.heads import HEADS, Head
 from sembridge.encoders.light import (
     PLAN_FILE,
     TOKENIZER_FILE,
@@ -36,7 +37,13 @@ logger = logging.getLogger(__name__)
 TOLERANCE = 1e-4  # as of `fast`: float32 sums in another order differ by about 2e-6
 _PROBES = ("a", "", "  Two  words, ", "ÀÉ ß 12 学校 школа 학교 मे मدرسة", "word " * 600)
 
-_BERT_LAYER = {
+# Role -> module below the body.
+_EMBEDDINGS = {
+    "positions": "embeddings.position_embeddings",
+    "types": "embeddings.token_type_embeddings",
+    "embedding_norm": "embeddings.LayerNorm",
+}
+_BERT = _EMBEDDINGS | {
     "query": "encoder.layer.{}.attention.self.query",
     "key": "encoder.layer.{}.attention.self.key",
     "value": "encoder.layer.{}.attention.self.value",
@@ -46,13 +53,7 @@ _BERT_LAYER = {
     "outer": "encoder.layer.{}.output.dense",
     "norm": "encoder.layer.{}.output.LayerNorm",
 }
-_EMBEDDINGS = {
-    "tokens": "embeddings.word_embeddings",
-    "positions": "embeddings.position_embeddings",
-    "types": "embeddings.token_type_embeddings",
-    "embedding_norm": "embeddings.LayerNorm",
-}
-_DISTILBERT_LAYER = {
+_DISTILBERT = {role: name for role, name in _EMBEDDINGS.items() if role != "types"} | {
     "query": "transformer.layer.{}.attention.q_lin",
     "key": "transformer.layer.{}.attention.k_lin",
     "value": "transformer.layer.{}.attention.v_lin",
@@ -62,37 +63,11 @@ _DISTILBERT_LAYER = {
     "outer": "transformer.layer.{}.ffn.lin2",
     "norm": "transformer.layer.{}.output_layer_norm",
 }
-
-
-def _under(prefix: str, names: Mapping[str, str]) -> dict[str, str]:
-    return {role: f"{prefix}.{name}" for role, name in names.items()}
-
-
-_ROBERTA = {
-    **_under("roberta", _EMBEDDINGS | _BERT_LAYER),
-    "head": "lm_head.dense",
-    "head_norm": "lm_head.layer_norm",
-    "decoder": "lm_head.decoder",
-    "decoder_bias": "lm_head.bias",
-}
-# Class -> role -> module in its checkpoint; a role that a class lacks is left away.
-_NAMES: Mapping[str, Mapping[str, str]] = {
-    "BertForMaskedLM": {
-        **_under("bert", _EMBEDDINGS | _BERT_LAYER),
-        "head": "cls.predictions.transform.dense",
-        "head_norm": "cls.predictions.transform.LayerNorm",
-        "decoder": "cls.predictions.decoder",
-        "decoder_bias": "cls.predictions.bias",
-    },
-    "RobertaForMaskedLM": _ROBERTA,
-    "XLMRobertaForMaskedLM": _ROBERTA,
-    "DistilBertForMaskedLM": {
-        **_under("distilbert", {r: n for r, n in _EMBEDDINGS.items() if r != "types"} | _DISTILBERT_LAYER),
-        "head": "vocab_transform",
-        "head_norm": "vocab_layer_norm",
-        "decoder": "vocab_projector",
-        "decoder_bias": "vocab_projector.bias",
-    },
+_BODIES: Mapping[str, Mapping[str, str]] = {
+    "BertForMaskedLM": _BERT,
+    "RobertaForMaskedLM": _BERT,
+    "XLMRobertaForMaskedLM": _BERT,
+    "DistilBertForMaskedLM": _DISTILBERT,
 }
 
 
@@ -149,30 +124,40 @@ def _plan(encoder: "SparseEncoder", anatomy: Anatomy, folder: Path) -> tuple[str
 
 def _splade(route: SpladeRoute, folder: Path) -> dict[str, Any]:
     model, pooling = route.transformer.model, route.pooling
-    config, names = model.config, dict(_NAMES.get(type(model).__name__, {}))
+    config, architecture = model.config, type(model).__name__
     activation = getattr(config, "hidden_act", getattr(config, "activation", None))
-    if not names or activation != "gelu" or pooling.pooling_strategy != "max":
+    if architecture not in _BODIES or activation != "gelu" or pooling.pooling_strategy != "max":
         raise SembridgeError("its layers are of another kind.")
     if route.transformer.query_expansion is not None:
         raise SembridgeError("its queries are expanded.")
-    weights = _file_with(folder, f"{names['tokens']}.weight", tuple(model.get_input_embeddings().weight.shape))
+    head, embeddings = HEADS[architecture], model.base_model.embeddings
+    weights = _file_with(folder, head.token_weight, tuple(model.get_input_embeddings().weight.shape))
     with safe_open(folder / weights, framework="np") as file:
         held = set(file.keys())
-    if (own := f"{names['decoder']}.bias") in held:  # untied, it need not be that of the second name
-        names["decoder_bias"] = own
-    if f"{names['decoder']}.weight" not in held:
-        names["decoder"] = names["tokens"]
-    embeddings = model.base_model.embeddings
-    follows_pad = "roberta" in names["tokens"]
     return {
         "weights": weights,
-        "names": names,
+        "names": _module_names(head, _BODIES[architecture], held),
         "n_layers": config.num_hidden_layers,
         "n_heads": config.num_attention_heads,
         "epsilon": embeddings.LayerNorm.eps,
-        "first_position": embeddings.padding_idx + 1 if follows_pad else 0,
-        "pad_id": embeddings.padding_idx if follows_pad else None,
+        "first_position": embeddings.padding_idx + 1 if head.positions_follow_pad else 0,
+        "pad_id": embeddings.padding_idx if head.positions_follow_pad else None,
         "n_logarithms": 2 if pooling.activation_function == "log1p_relu" else 1,
+    }
+
+
+def _module_names(head: Head, body: Mapping[str, str], held: Container[str]) -> dict[str, str]:
+    """Role -> module, of a checkpoint that holds these tensors; a role that its class lacks is left away."""
+    prefix, tokens = head.embeddings.removesuffix("embeddings"), head.token_weight.removesuffix(".weight")
+    dense, norm = head.between
+    return {
+        "tokens": tokens,
+        **{role: f"{prefix}{name}" for role, name in body.items()},
+        "head": dense,
+        "head_norm": norm,
+        "decoder": head.decoder if head.decoder_weight in held else tokens,
+        # Untied, a bias under the first name need not be that under the second.
+        "decoder_bias": next((name for name in head.biases if name in held), head.biases[-1]),
     }
 
 

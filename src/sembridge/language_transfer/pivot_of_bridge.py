@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from sembridge.encoders.anatomy import Anatomy, check_source_encoder, read_anatomy
+from sembridge.encoders.heads import HEADS
 from sembridge.encoders.loading import load_encoder
 from sembridge.encoders.transplant import reloadable_copy
 from sembridge.errors import SembridgeError
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SparseEncoder
     from transformers import PreTrainedModel
 
-# What stands between body and decoder: a dense layer, an activation and a norm, in all of these classes.
-DENSE_AND_NORM = {
-    "BertForMaskedLM": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm"),
-    "DistilBertForMaskedLM": ("vocab_transform", "vocab_layer_norm"),
-    "RobertaForMaskedLM": ("lm_head.dense", "lm_head.layer_norm"),
-    "XLMRobertaForMaskedLM": ("lm_head.dense", "lm_head.layer_norm"),
-}
 BODIES = {"BertModel": "BertForMaskedLM", "XLMRobertaModel": "XLMRobertaForMaskedLM"}
 # Of a bridge's layers: the last ones bring all states of a text together, and a term is told from one of them. Chosen
 # on dev questions (Korean, e5-small): 9 of 12 layers find .43, all of them .38.
@@ -52,12 +46,11 @@ def bridge_pivot(
     """
     anatomy = check_source_encoder(source)
     body = _body(bridge)
-    names = DENSE_AND_NORM.get(anatomy.architecture)
-    if names is None or anatomy.inference_free:
+    if not anatomy.head.between or anatomy.inference_free:
+        known = ", ".join(name for name, head in HEADS.items() if head.between)
         raise SembridgeError(
-            f"The source encoder has the head {anatomy.architecture}; a bridge can write through one of "
-            f"{', '.join(DENSE_AND_NORM)}, without static query weights. Take such an encoder, or a transferred one's "
-            "pivot."
+            f"The source encoder has the head {anatomy.architecture}; a bridge can write through one of {known}, "
+            "without static query weights. Take such an encoder, or a transferred one's pivot."
         )
     if body.config.hidden_size != anatomy.hidden_size:
         raise SembridgeError(
@@ -66,7 +59,7 @@ def bridge_pivot(
             "multilingual-e5-small (384), -base (768) or -large (1024)."
         )
     model = _with_head(body, n_layers, n_rows=max(body.config.vocab_size, anatomy.n_rows))
-    for ours, theirs in zip(DENSE_AND_NORM[type(model).__name__], names, strict=True):
+    for ours, theirs in zip(HEADS[type(model).__name__].between, anatomy.head.between, strict=True):
         model.get_submodule(ours).load_state_dict(anatomy.model.get_submodule(theirs).state_dict())
     _write_decoder(model, anatomy.model.get_submodule(anatomy.head.decoder))
     return _as_encoder(model, bridge, like=anatomy)
