@@ -8,7 +8,7 @@ per_query = measure_run(run, data, measures)     # nDCG@10, R@100, RR@10 as in i
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from scipy.sparse import csr_array
 
 from sembridge.encoders.settings import BATCH_SIZE
-from sembridge.encoders.stated import stated_settings
-from sembridge.encoders.vectors import EncodeWith, TextEncoder, encode_corpus, encode_queries, flops
+from sembridge.encoders.stated import Task, stated_settings
+from sembridge.encoders.vectors import EncodeWith, TextEncoder, flops
 from sembridge.encoders.vocabulary import Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.retrieval.bm25 import BM25_B, BM25_K1, BM25_METHOD, bm25_index
@@ -112,22 +112,17 @@ def evaluate(
         SembridgeError: an unknown measure, a measure that looks deeper than `top_k`, or weights that are not finite.
     """
     parse_measures(measures, top_k)  # before minutes of encoding
-    ways: dict[str, str] = {}
 
-    def encoded(
-        side: str, encode: "Callable[..., csr_array]", reader: "SparseEncoder", texts: Mapping[str, str]
-    ) -> EncodedTexts:
-        cache = CorpusCache.of(reader, cache_folder)
-        way = encode_with  # vectors of one way are kept under its own name, whoever chose it
-        if way == "auto":
-            way = TextEncoder(reader, "query" if side == "queries" else "document", way).way
-        ways[side] = way
-        options = {"max_active_dims": max_active_dims, "encode_with": way}
-        call = partial(encode, reader, list(texts.values()), batch_size=batch_size, progress=progress, **options)
-        return timed(call) if cache is None else cache.encoded(side, list(texts.values()), options, call)
+    def encoded(task: Task, reader: "SparseEncoder", texts: Mapping[str, str]) -> tuple[EncodedTexts, str]:
+        """The vectors of one side, and by which way; kept under the name of that way, whoever chose it."""
+        encode = TextEncoder(reader, task, encode_with, batch_size=batch_size, max_active_dims=max_active_dims)
+        way, side = encode.way if encode_with == "auto" else encode_with, "queries" if task == "query" else "documents"
+        call = partial(encode, list(texts.values()), f"Encoding {side}" if progress else None)
+        cache, options = CorpusCache.of(reader, cache_folder), {"max_active_dims": max_active_dims, "encode_with": way}
+        return (timed(call) if cache is None else cache.encoded(side, list(texts.values()), options, call)), way
 
-    documents = encoded("documents", encode_corpus, encoder, data.corpus)
-    queries = encoded("queries", encode_queries, query_encoder or encoder, data.queries)
+    documents, way = encoded("document", encoder, data.corpus)
+    queries, _ = encoded("query", query_encoder or encoder, data.queries)
     n_dims = documents.vectors.shape[1]
     asked = queries.vectors if query_encoder is None else queries.vectors[:, :n_dims]
     evaluation = evaluate_vectors(
@@ -140,7 +135,7 @@ def evaluate(
         documents_per_second=len(data.corpus) / documents.seconds,
         settings=evaluation.settings
         | _encoder_settings(encoder, batch_size, max_active_dims)
-        | {"encode_with": ways["documents"], "vectors": "cached" if documents.cached else "encoded"},
+        | {"encode_with": way, "vectors": "cached" if documents.cached else "encoded"},
     )
 
 
