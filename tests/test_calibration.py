@@ -165,3 +165,22 @@ def test_drawn_rows_fire_where_rows_without_tails_are_silent() -> None:
     assert encode_corpus(encoder, TEXTS).nnz == 0
     assert excess_firing(anatomy, drawn_like(encoder), TEXTS) > 2
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+@torch.no_grad()
+def test_a_copied_row_that_fires_in_every_text_of_the_target_language_is_taken_back_too() -> None:
+    source = tiny_encoder("BertForMaskedLM", tiny_tokenizer("wordpiece"))
+    target = tiny_tokenizer("wordpiece", language="target")
+    common = sorted(set(source.tokenizer.get_vocab()) & set(target.get_vocab()) - set(target.all_special_tokens))
+    for bias in read_anatomy(source).decoder_biases():
+        bias[source.tokenizer.convert_tokens_to_ids(common[0])] += 1000
+    texts = random_texts(read_vocabulary(target))
+
+    def firing_of(settings: dict[str, object]) -> tuple[int, int]:
+        moved = transfer(source, target, TinyBridge(), recipe=TransferRecipe.build(settings))
+        return int(firing(moved.encoder, texts)[target.convert_tokens_to_ids(common[0])]), moved.report.n_lowered
+
+    assert firing_of({"firing_cap": 1.0}) == (N_TEXTS, 0)
+    n_fired, n_lowered = firing_of({"firing_cap": 0.25})
+    assert n_fired <= N_TEXTS // 4 + 1  # the text at the limit lands on zero within the last bits
+    assert n_lowered > 0

@@ -95,6 +95,11 @@ def tensors(encoder: SparseEncoder) -> dict[str, Tensor]:
     return parameters | dict(encoder.named_buffers(remove_duplicate=False))
 
 
+def decoder_bias(encoder: SparseEncoder) -> Tensor:
+    (bias,) = read_anatomy(encoder).decoder_biases()
+    return bias.detach()
+
+
 def dense_weights(result: LanguageTransfer) -> Tensor:
     w = result.alignment.weights
     return torch.sparse_csr_tensor(w.crow_indices, w.col_indices, w.values, (w.n_rows, w.n_columns)).to_dense()
@@ -139,16 +144,23 @@ def test_a_permuted_vocabulary_permutes_rows_and_keeps_scores(case: tuple[str, s
 
 
 @over_families
-def test_overlap_tokens_keep_their_logits_in_a_text_of_overlap_tokens(family: str) -> None:
+@pytest.mark.parametrize("is_capped", [False, True])
+def test_overlap_tokens_keep_their_logits_in_a_text_of_overlap_tokens(family: str, *, is_capped: bool) -> None:
+    """But for a bias of their own: a copied row that fires in most texts of the target language is taken back."""
     source, tokenizer = source_encoder("BertForMaskedLM", family), target_tokenizer(family)
-    result = run(source, tokenizer)
+    result = run(source, tokenizer, **({} if is_capped else {"firing_cap": 1.0}))
     source_ids, target_ids = source.tokenizer.get_vocab(), tokenizer.get_vocab()
     shared = [token for token in target_ids if token in source_ids]
     assert {"home", "tree", "seoul", "2024"} <= {token.strip("▁Ġ") for token in shared}
+    columns, rows = ([ids[token] for token in shared] for ids in (source_ids, target_ids))
+    falls = decoder_bias(source)[columns] - decoder_bias(result.encoder)[rows]
+    assert (falls >= 0).all()
+    assert bool((falls > 0).any()) is is_capped
     before, after = vectors(source, OVERLAP_TEXTS), vectors(result.encoder, OVERLAP_TEXTS)
     # The decoder's product has another number of columns, so sums run in another order.
-    columns = after[:, :, [target_ids[token] for token in shared]]
-    torch.testing.assert_close(columns, before[:, :, [source_ids[token] for token in shared]], rtol=0, atol=1e-5)
+    expected = torch.log1p(torch.expm1(before[:, :, columns]).sub(falls).relu())
+    assert (expected > 0).any()
+    torch.testing.assert_close(after[:, :, rows], expected, rtol=0, atol=1e-5)
 
 
 # --- W and everything that goes through it -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from sembridge.experiments.results import DENSE, FINE_TUNED, ZERO_SHOT
 from sembridge.language_transfer.recipe import TransferRecipe
 from sembridge.training.recipe import TrainRecipe
 
-FORMAT = 2  # raise it when the same settings give another result, or results must not be read any more
+FORMAT = 3  # raise it when the same settings give another result, or results must not be read any more
 
 
 @dataclass(frozen=True)

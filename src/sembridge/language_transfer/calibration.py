@@ -1,11 +1,12 @@
-"""New rows set to fire about as often as trained ones: their spread as a whole, and the bias of those that always fire.
+"""A moved encoder set to fire about as often as trained ones: the bias of rows that always fire, and the new rows' spread.
+
+*Biases.* A row may happen to lie along what all hidden states have in common. It then fires in text after text, says
+nothing about any of them, and every query reads its postings. Trained rows do not, in the texts that they were trained
+on: the regulariser saw to that. But a text of new tokens gives other hidden states, under which copied rows fire as
+often as drawn or combined ones. A bias of its own takes such a row back without touching what it means.
 
 *Spread.* Sums and Gaussian draws of trained rows have other tails than trained rows, so a text has other active dims. A
 gain on their deviation from the mean row gives it about as many as a text has in the source encoder.
-
-*Biases.* A row that was drawn or combined may happen to lie along what all hidden states have in common. It then fires
-in text after text, says nothing about any of them, and every query reads its postings. Trained source rows do not: the
-regulariser saw to that. A bias of its own takes such a row back without touching what it means.
 
 *In this order.* What fires in every text counts as active dims, too, and the few rows that do would have all others
 spread less; so biases come first, then the spread, then the biases of rows that the spread has brought there. And no
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from sembridge.encoders.anatomy import Anatomy
 from sembridge.encoders.vectors import TextEncoder
-from sembridge.encoders.vocabulary import Vocabulary
+from sembridge.encoders.vocabulary import TokenKind, Vocabulary
 from sembridge.files.lines import spread_lines
 from sembridge.language_transfer.initialization.rows import Initialization
 from sembridge.language_transfer.recipe import TransferRecipe
@@ -42,11 +43,11 @@ _CHARACTERS_A_TEXT = 1000
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was changed in the rows after they were built.
+    """What was changed after the rows were built.
 
     Attributes:
         gain: factor on the deviation of the new rows from the mean row.
-        n_lowered: dimensions whose decoder bias was lowered.
+        n_lowered: dimensions whose decoder bias was lowered, new and copied.
     """
 
     gain: float = 1.0
@@ -61,19 +62,21 @@ def calibrate(
     rows: Initialization,
     recipe: TransferRecipe,
 ) -> Calibration:
-    """Changes the new rows of `transferred`, which `rows` built from those of `encoder`, as the recipe asks.
+    """Changes the rows of `transferred`, which `rows` built from those of `encoder`, as the recipe asks.
+
+    The spread of new ones alone, the biases of all.
 
     Raises:
         SembridgeError: the recipe's target text is missing, damaged, or not UTF-8.
     """
     before = [bias.detach().clone() for bias in transferred.decoder_biases()]
-    is_capped, new_ids = recipe.firing_cap < 1, rows.new_ids()
+    is_capped, ids = recipe.firing_cap < 1, np.flatnonzero(target.kinds != TokenKind.SPECIAL)
     texts = _texts(target, recipe) if is_capped else []
     if is_capped:
-        lower_biases(transferred, new_ids, texts, most=recipe.firing_cap)
+        lower_biases(transferred, ids, texts, most=recipe.firing_cap)
     gain = _match_source(transferred, encoder, source, target, rows) if recipe.match_activity else 1.0
     if is_capped and gain != 1:
-        lower_biases(transferred, new_ids, texts, most=recipe.firing_cap)
+        lower_biases(transferred, ids, texts, most=recipe.firing_cap)
     lowered = [int((bias < old).sum()) for bias, old in zip(transferred.decoder_biases(), before, strict=True)]
     return Calibration(gain, max(lowered, default=0))
 

@@ -118,7 +118,7 @@ class TransferRecipe(Recipe):
     )
     firing_cap: float = setting(
         gt=0.0, le=1.0, unit="share", group=CALIBRATION,
-        help="of texts that a new token may fire in before its bias is lowered; 1: any",
+        help="of texts that a token may fire in before its bias is lowered; 1: any",
     )  # fmt: skip
     min_similarity: float = setting(ge=-1.0, le=1.0, unit="cosine", help="below it a row falls back", group=ROWS)
     fallback: Literal["random", "mean", "univariate", "multivariate"] = setting(
