@@ -1,4 +1,4 @@
-"""A moved encoder set to fire about as often as trained ones: the bias of rows that always fire, and the new rows' spread.
+"""A moved encoder set to fire as often as trained ones: the bias of rows that always fire, and the spread of new rows.
 
 *Biases.* A row may happen to lie along what all hidden states have in common. It then fires in text after text, says
 nothing about any of them, and every query reads its postings. Trained rows do not, in the texts that they were trained
