@@ -168,6 +168,10 @@ def test_a_bridge_has_a_row_and_is_fused_with_every_encoder(place: Path, tmp_pat
     assert systems["bridge"]["bytes_per_document"] == 4 * load_bridge(bridge).get_embedding_dimension()
     assert systems["bridge"]["queries_per_second"] > 0
     assert [c["system"] for c in report["comparisons"]] == ["first", "bridge", "hybrid-first", "hybrid-bridge-first"]
+    (report,) = document(place, *arguments, "--bridge-weight", 0.9)["data"]
+    rows = {row["system"]: row for row in report["systems"]}
+    assert systems["hybrid-bridge-first"]["settings"]["fusion"] == "standard scores, 0.5 to 0.5"
+    assert rows["hybrid-bridge-first"]["settings"]["fusion"] == "standard scores, 0.9 to 0.1"
     shown = evaluated(place, *arguments, "--baseline", "bridge", "--details").out
     assert "Against bridge" in shown
     assert "hybrid-bridge-first" in shown

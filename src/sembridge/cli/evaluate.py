@@ -87,6 +87,7 @@ def evaluate(
         encoding.settings(plan),
         english=untouched,
         bridge=None if bridge is None else loading.bridge(bridge),
+        bridge_weight=references.bridge_weight,
         references=not references.no_references,
         baseline=references.baseline,
         run_files=run_files,

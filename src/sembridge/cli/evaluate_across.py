@@ -36,7 +36,9 @@ def compare(
         )
     source = loading.encoder(str(found.folder))
     pivots = {name: Pivot.load(Path(given), source).text_model for name, given in plan.encoders.items()}
-    beside = AcrossReferences(None if bridge is None else loading.bridge(bridge), references.dictionary)
+    beside = AcrossReferences(
+        None if bridge is None else loading.bridge(bridge), references.dictionary, references.bridge_weight
+    )
     reports = compare_across(
         pivots,
         source,

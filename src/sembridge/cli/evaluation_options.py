@@ -12,6 +12,7 @@ from sembridge.cli.options import Cache, HowToEncode, Json
 from sembridge.encoders.settings import BATCH_SIZE
 from sembridge.files.recipe import RUNNING
 from sembridge.retrieval.measures import DEFAULT_MEASURES
+from sembridge.retrieval.system_rows import BRIDGE_WEIGHT
 
 if TYPE_CHECKING:
     from sembridge.retrieval.across import AcrossData
@@ -114,6 +115,14 @@ class References:
             rich_help_panel=COMPARISON,
         ),
     ] = None
+    bridge_weight: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=0.99, metavar="SHARE",
+            help="Of --bridge in those fusions, the encoder has the rest; a strong bridge wants more.",
+            rich_help_panel=COMPARISON,
+        ),
+    ] = BRIDGE_WEIGHT  # fmt: skip
     dictionary: Annotated[
         Path | None,
         typer.Option(

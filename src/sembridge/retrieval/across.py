@@ -30,6 +30,7 @@ from sembridge.retrieval.system_rows import (
     BM25_WORDS,
     BRIDGE,
     BRIDGE_HYBRID,
+    BRIDGE_WEIGHT,
     DICTIONARY,
     ENGLISH,
     OWN_QUESTIONS,
@@ -96,10 +97,12 @@ class AcrossReferences:
     Attributes:
         bridge: a dense encoder, for a row of its own and fusions.
         dictionary: file of English words and their translations, as of `read_dictionary`.
+        bridge_weight: of the bridge's standard scores in the fusions; the pivot has the rest.
     """
 
     bridge: "SentenceTransformer | None" = None
     dictionary: Path | None = None
+    bridge_weight: float = BRIDGE_WEIGHT
 
 
 def compare_across(
@@ -176,7 +179,7 @@ def _pivot_rows(
     dense = dense_evaluation(references.bridge, data, settings)
     yield system_row(BRIDGE, "dense", dense)
     for name, run in sparse.items():
-        yield fusion(BRIDGE_HYBRID + name, {BRIDGE: dense.run, name: run}, 0.5, data, settings)
+        yield fusion(BRIDGE_HYBRID + name, {BRIDGE: dense.run, name: run}, references.bridge_weight, data, settings)
 
 
 def translated_run(data: RetrievalData, english_of: Mapping[str, Sequence[str]], *, top_k: int = DEFAULT_TOP_K) -> Run:

@@ -24,6 +24,7 @@ from sembridge.retrieval.system_rows import (
     BM25_WORDS,
     BRIDGE,
     BRIDGE_HYBRID,
+    BRIDGE_WEIGHT,
     ENGLISH,
     HYBRID,
     Kind,
@@ -140,6 +141,7 @@ def compare_systems(
     *,
     english: "SparseEncoder | None" = None,
     bridge: "SentenceTransformer | None" = None,
+    bridge_weight: float = BRIDGE_WEIGHT,
     references: bool = True,
     baseline: str | None = None,
     run_files: Mapping[str, Mapping[str, Path]] | None = None,
@@ -153,6 +155,7 @@ def compare_systems(
         encoders: name of the row -> encoder; the first one's tokenizer makes the terms of `bm25-tokens`.
         english: the untouched source encoder, for a row of its own.
         bridge: a dense encoder, for a row of its own and the fusion of every encoder with it.
+        bridge_weight: of the bridge's standard scores in those fusions; the encoder has the rest.
         references: the rows of BM25 and of fusions, `english` and `bridge`.
         baseline: the row to test against.
         run_files: data set name -> encoder's name -> file for its run.
@@ -161,7 +164,7 @@ def compare_systems(
         SembridgeError: a baseline that is no row, data sets of the same name, and what `evaluate` refuses.
     """
     settings = settings or EvaluationSettings()
-    beside = _References(english, bridge) if references else None
+    beside = _References(english, bridge, bridge_weight) if references else None
     baseline = baseline_row(
         list(encoders),
         baseline,
@@ -195,6 +198,7 @@ class _References:
 
     english: "SparseEncoder | None"
     bridge: "SentenceTransformer | None"
+    bridge_weight: float
 
 
 def baseline_row(
@@ -262,7 +266,7 @@ def _rows(
         yield fusion(HYBRID + name, {BM25_TOKENS: by_tokens.run, name: run}, BM25_WEIGHT, data, settings)
     if dense is not None:
         for name, run in sparse.items():
-            yield fusion(BRIDGE_HYBRID + name, {BRIDGE: dense.run, name: run}, 0.5, data, settings)
+            yield fusion(BRIDGE_HYBRID + name, {BRIDGE: dense.run, name: run}, beside.bridge_weight, data, settings)
 
 
 def dense_evaluation(bridge: "SentenceTransformer", data: RetrievalData, settings: EvaluationSettings) -> Evaluation:

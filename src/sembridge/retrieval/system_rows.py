@@ -11,6 +11,7 @@ Kind = Literal["encoder", "bm25", "english", "dense", "hybrid", "ceiling"]
 BM25_TOKENS, BM25_WORDS, ENGLISH, BRIDGE = "bm25-tokens", "bm25-words", "english", "bridge"
 DICTIONARY, OWN_QUESTIONS = "dictionary", "english-questions"
 HYBRID, BRIDGE_HYBRID = "hybrid-", "hybrid-bridge-"
+BRIDGE_WEIGHT = 0.5  # in the latter: of a bridge that is not known
 
 
 @dataclass(frozen=True, eq=False)
