@@ -179,6 +179,26 @@ def test_a_batch_never_holds_another_relevant_document_of_its_queries() -> None:
     assert sorted(seen) == list(range(60))
 
 
+def test_rows_that_share_a_hard_negative_may_meet_and_a_relevant_document_is_never_one() -> None:
+    from datasets import Dataset
+
+    from sembridge.training.batches import RelevantAwareBatchSampler
+
+    n = 32
+    negatives = [["hub", f"d{(i + 1) % n}" if i % 2 else "another hub"] for i in range(n)]
+    data = pairs_data("hubs", [f"q{i}" for i in range(n)], [f"d{i}" for i in range(n)], negatives)
+    sampler = RelevantAwareBatchSampler(
+        Dataset.from_dict(data.columns), data, batch_size=8, drop_last=True, generator=torch.Generator(), seed=1
+    )
+    batches = list(sampler)
+    assert len(batches) == 4
+    for batch in batches:
+        brought = [{data.documents[row], *data.negatives[row]} for row in batch]
+        for position, row in enumerate(batch):
+            others = set().union(*(texts for k, texts in enumerate(brought) if k != position))
+            assert not data.relevant[data.queries[row]] & others
+
+
 def test_rows_first_leaves_the_body_as_it_is(tmp_path: Path) -> None:
     start = encoder()
     before = weights(start)

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -23,20 +24,47 @@ class Teacher(Protocol):
     def scores(self, rows: Tensor) -> Tensor: ...
 
 
-class RelevantAwareBatchSampler(NoDuplicatesBatchSampler):
-    """Batches of one source in which no text occurs twice and no document is relevant to another row's query.
+@dataclass(frozen=True)
+class _Row:
+    """What a row brings into a batch; a batch is the set of what its rows bring.
 
-    A row brings its query, its documents and every other relevant document of its query; two rows that share one of
-    these never meet in a batch. Negatives of a query's own source are hard; of another they would often be trivial.
-    Sources too small for a batch count as one.
+    Attributes:
+        answers: its query and every document that is relevant to it.
+        negatives: two rows may share them: mined ones are often hubs, and a batch without any shared one may not exist.
+    """
+
+    source: int
+    answers: frozenset[str]
+    negatives: frozenset[str]
+
+    def __iter__(self) -> Iterator[int | str | tuple[str]]:
+        yield self.source
+        yield from self.answers
+        yield from ((text,) for text in self.negatives)
+
+    def clashes_with(self, batch: set[int | str | tuple[str]]) -> bool:
+        """Whether a text of one is relevant to a query of the other, or the sources, the only numbers, differ."""
+        return bool(batch) and (
+            self.source not in batch
+            or not self.answers.isdisjoint(batch)
+            or not self.negatives.isdisjoint(batch)
+            or any((text,) in batch for text in self.answers)
+        )
+
+
+class RelevantAwareBatchSampler(NoDuplicatesBatchSampler):
+    """Batches of one source in which no query occurs twice and no document is relevant to another row's query.
+
+    Negatives of a query's own source are hard; of another they would often be trivial. Sources too small for a batch
+    count as one.
     """
 
     def __init__(self, dataset: Any, data: TrainingData, **settings: Any) -> None:
         super().__init__(dataset, **settings)
         sizes = Counter(data.sources)
         sources = [source if sizes[source] >= self.batch_size else -1 for source in data.sources]
-        self.rows: list[set[int | str]] = [
-            {source, query, document, *negatives, *data.relevant[query]}
+        self.rows = [
+            _Row(source, frozenset({query, document, *data.relevant[query]}), frozenset(negatives))
             for source, query, document, negatives in zip(
                 sources, data.queries, data.documents, data.negatives, strict=True
             )
@@ -59,11 +87,7 @@ class RelevantAwareBatchSampler(NoDuplicatesBatchSampler):
             )
 
     def _iter_one_pass(self, get_sample_values: object, has_overlap: object) -> Iterator[list[int]]:
-        def meet(row: set[int | str], batch: set[int | str]) -> bool:
-            """Whether a text is in both, or the sources, the only numbers, differ."""
-            return bool(batch) and {type(shared) for shared in row & batch} != {int}
-
-        yield from super()._iter_one_pass(self.rows.__getitem__, meet)
+        yield from super()._iter_one_pass(self.rows.__getitem__, _Row.clashes_with)
 
 
 class PairTrainer(SparseEncoderTrainer):
