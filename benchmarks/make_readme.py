@@ -17,6 +17,7 @@ import tables_across
 import tables_of_grids
 import tables_of_models
 import tables_of_speed
+import tables_of_switches
 from page_tables import RESULTS, ROOT, load, versions_of
 
 MARKED = re.compile(r"(<!-- made: ([^\n]+?) -->)(.*?)(<!-- /made -->)", re.DOTALL)
@@ -62,6 +63,7 @@ def part(page: Path, name: str) -> str:
 MAKERS: dict[str, Callable[..., str]] = {
     "value": value, "part": part, "versions": lambda _, name: versions_of(name),
     **tables_of_grids.MAKERS, **tables_of_models.MAKERS, **tables_of_speed.MAKERS, **tables_across.MAKERS,
+    **tables_of_switches.MAKERS,
 }  # fmt: skip
 
 

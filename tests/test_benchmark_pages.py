@@ -33,7 +33,9 @@ def test_what_stands_between_markers_is_what_the_script_writes(path: Path) -> No
 
 
 def test_the_picture_of_memory_is_that_of_its_measurements() -> None:
-    assert (make_readme.RESULTS / "encode_memory.svg").read_text(encoding="utf-8") == make_readme.tables_of_speed.memory_picture()
+    assert (make_readme.RESULTS / "encode_memory.svg").read_text(
+        encoding="utf-8"
+    ) == make_readme.tables_of_speed.memory_picture()
 
 
 def test_a_table_that_was_changed_by_hand_is_noticed(tmp_path: Path) -> None:

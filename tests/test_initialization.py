@@ -487,18 +487,10 @@ SOURCE_ROWS = torch.tensor([[9.0, 9.0], [2.0, 0.0], [7.0, 7.0], [0.0, 5.0]])
 
 
 def test_a_combined_row_is_the_weighted_sum_of_its_source_rows() -> None:
-    rows, weights = combined_case(restore_norms=False)
+    rows, weights = combined_case()
     found = rows.rows(SOURCE_ROWS)[1]
     torch.testing.assert_close(found, torch.tensor([0.6, 3.5]), rtol=0, atol=1e-6)
     np.testing.assert_allclose(found, weights @ SOURCE_ROWS.numpy(), atol=1e-6)
-
-
-def test_a_restored_norm_is_the_weighted_mean_norm_of_the_source_rows() -> None:
-    found = combined_case(restore_norms=True)[0].rows(SOURCE_ROWS)
-    assert float(found[1].norm()) == pytest.approx(0.3 * 2 + 0.7 * 5, abs=1e-5)
-    # The direction stays, and so does a copied row.
-    torch.testing.assert_close(found[1] / found[1].norm(), torch.tensor([0.6, 3.5]) / 12.61**0.5, rtol=0, atol=1e-6)
-    assert torch.equal(found[0], SOURCE_ROWS[0])
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -632,7 +624,7 @@ def test_a_residual_keeps_the_spread_of_the_rows_and_the_bias() -> None:
     source_rows = correlated_rows().repeat(3, 1)[: len(source)] @ torch.randn(
         3, 8, generator=torch.Generator().manual_seed(0)
     )
-    settings = {"restore_norms": False, "hub_neighbours": 0, "alpha": 50.0}  # about one source row each: no shrinking
+    settings = {"hub_neighbours": 0, "alpha": 50.0}  # about one source row each: no shrinking
     plain, mixed = (build(source, target, embed, **settings, residual=share) for share in (0.0, 0.5))
     combined = torch.from_numpy(plain.kinds == RowKind.COMBINED)
     variances = [rows.rows(source_rows)[combined].var(0).sum() for rows in (plain, mixed)]

@@ -235,21 +235,15 @@ def test_inert_rows_never_fire(case: tuple[str, str, str]) -> None:
 
 
 @over_families
-def test_restored_norms_are_the_weighted_mean_norms_and_others_shrink(family: str) -> None:
+def test_a_row_of_several_source_tokens_is_shorter_than_they_are(family: str) -> None:
     case = ("BertForMaskedLM", family, "tied")
     source_rows = source_encoder(*case)[0].model.get_input_embeddings().weight
-    settings = {"alpha": 2, "residual": 0, **UNCALIBRATED}
-    for is_restored in (True, False):
-        result = run(source_encoder(*case), target_tokenizer(family), **settings, restore_norms=is_restored)
-        combined = torch.from_numpy(result.alignment.kinds == RowKind.COMBINED)
-        several = combined & (result.alignment.weights.support_sizes() > 1)
-        assert several.sum() >= 5
-        norms = result.encoder[0].model.get_input_embeddings().weight[several].norm(dim=1)
-        wanted = (dense_weights(result) @ source_rows.norm(dim=1))[several]
-        if is_restored:
-            torch.testing.assert_close(norms, wanted)
-        else:
-            assert (norms < 0.99 * wanted).all()
+    result = run(source_encoder(*case), target_tokenizer(family), alpha=2, residual=0, **UNCALIBRATED)
+    combined = torch.from_numpy(result.alignment.kinds == RowKind.COMBINED)
+    several = combined & (result.alignment.weights.support_sizes() > 1)
+    assert several.sum() >= 5
+    norms = result.encoder[0].model.get_input_embeddings().weight[several].norm(dim=1)
+    assert (norms < 0.99 * (dense_weights(result) @ source_rows.norm(dim=1))[several]).all()
 
 
 def test_only_sembridge_is_calibrated_where_asked_and_the_report_says_how() -> None:

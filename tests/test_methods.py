@@ -22,7 +22,7 @@ OTHERWISE: dict[str, Any] = {
     "preset": "paper", "weighting": "softmax-topk", "alpha": 2.0, "top_k": 1, "temperature": 3.0,
     "covariance_scale": 0.5, "target_text": "none.txt", "through_words": True, "word_vectors": "none.vec",
     "source_word_vectors": "none.vec", "dictionary": "none.tsv", "merge_twins": False, "candidates": "all",
-    "hub_neighbours": 3, "restore_norms": True, "residual": 0.9, "evidence": False, "match_activity": False,
+    "hub_neighbours": 3, "residual": 0.9, "evidence": False, "match_activity": False,
     "firing_cap": 0.5, "min_similarity": 0.99, "fallback": "mean", "memory_budget_mb": 16,
     "bridge_dtype": "bfloat16",
 }  # fmt: skip

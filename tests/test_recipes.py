@@ -54,12 +54,12 @@ def test_both_presets_settle_the_same_settings() -> None:
 def test_the_paper_preset_is_the_published_rule() -> None:
     recipe = TransferRecipe.build({"preset": "paper"})
     assert recipe.candidates == "all"
-    assert (recipe.merge_twins, recipe.restore_norms, recipe.hub_neighbours) == (False, False, 0)
+    assert (recipe.merge_twins, recipe.hub_neighbours) == (False, 0)
 
 
 def test_a_setting_goes_over_its_preset() -> None:
-    recipe = TransferRecipe.build({"preset": "paper", "restore_norms": True, "alpha": 2})
-    assert (recipe.preset, recipe.restore_norms, recipe.merge_twins, recipe.alpha) == ("paper", True, False, 2.0)
+    recipe = TransferRecipe.build({"preset": "paper", "evidence": True, "alpha": 2})
+    assert (recipe.preset, recipe.evidence, recipe.merge_twins, recipe.alpha) == ("paper", True, False, 2.0)
 
 
 def test_a_recipe_cannot_be_changed() -> None:
@@ -89,10 +89,25 @@ def test_a_written_recipe_names_every_setting_that_has_a_value(tmp_path: Path) -
 
 def test_scalars_mean_what_they_look_like(recipe_file) -> None:
     # PyYAML's own reading makes text of 1e-5 and False of a bare `no`.
-    path = recipe_file("temperature: 1e-5\nfuzzy: no\nextend: off\nrestore_norms: yes\nalpha: 3\nseed: 007\n")
+    path = recipe_file("temperature: 1e-5\nfuzzy: no\nextend: off\nthrough_words: yes\nalpha: 3\nseed: 007\n")
     recipe = TransferRecipe.read(path)
-    assert (recipe.temperature, recipe.fuzzy, recipe.extend, recipe.restore_norms) == (1e-5, False, False, True)
+    assert (recipe.temperature, recipe.fuzzy, recipe.extend, recipe.through_words) == (1e-5, False, False, True)
     assert (recipe.alpha, recipe.seed) == (3.0, 7)
+
+
+@pytest.mark.parametrize("written", ["false", "no", "off", "0"])
+def test_the_recipe_of_an_earlier_encoder_with_a_removed_setting_off_still_reads(recipe_file, written: str) -> None:
+    assert TransferRecipe.read(recipe_file(f"restore_norms: {written}\nalpha: 3\n")) == TransferRecipe.build(
+        {"alpha": 3}
+    )
+
+
+def test_a_removed_setting_that_is_on_is_refused_in_one_line(recipe_file) -> None:
+    path = recipe_file("restore_norms: true\n")
+    with pytest.raises(SembridgeError, match=r"restore_norms was removed.*leave it out\.$") as error:
+        TransferRecipe.read(path)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
 
 
 def test_flags_go_over_the_file_and_none_is_no_flag(recipe_file) -> None:

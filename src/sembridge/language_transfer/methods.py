@@ -57,7 +57,7 @@ METHODS: Mapping[str, Method] = _by_name(
             optional_files=("target_text", "dictionary"),
             own_settings=(
                 "preset", "weighting", "alpha", "top_k", "temperature", "through_words", "merge_twins", "candidates",
-                "hub_neighbours", "restore_norms", "residual", "evidence", "match_activity", "firing_cap",
+                "hub_neighbours", "residual", "evidence", "match_activity", "firing_cap",
                 "min_similarity", "fallback", "covariance_scale", "bridge_dtype",
             ),
             fallback=None,

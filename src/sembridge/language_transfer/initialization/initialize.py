@@ -72,7 +72,6 @@ def build_rows(inputs: Inputs, combined: CombinedRows | None) -> Initialization:
         best_similarity=best_similarity,
         fallback=draw_rule(METHODS[recipe.rule.fallback or recipe.fallback], recipe),
         statistics_ids=source.text_ids,
-        restore_norms=recipe.counts("restore_norms") and recipe.restore_norms,
         residual=recipe.residual if recipe.counts("residual") else 0.0,
         draw_order=np.argsort(np.array(target.tokens, dtype=object), kind="stable"),
         seed=recipe.seed,

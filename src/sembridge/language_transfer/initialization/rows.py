@@ -139,8 +139,6 @@ class Initialization:
         best_similarity: (n_target,) float32, the highest cosine in the row's support; nan where none was computed.
         fallback: draws the rows of kind FALLBACK.
         statistics_ids: (n,) source ids whose rows the fallback takes its statistics from.
-        restore_norms: scale a combined row to the weighted mean norm of its source rows. A convex combination of k
-            nearly orthogonal rows is about 1/sqrt(k) as long as they are, and a shorter row scores lower.
         residual: share of a fully trusted row's variance that is its own, drawn as the fallback draws. Tokens of near
             meaning share most source rows; the residual lets a text match itself through them all the same. A row that
             is trusted less has more of its own, one without any confidence has nothing else; with confidences, a token
@@ -156,7 +154,6 @@ class Initialization:
     best_similarity: np.ndarray
     fallback: DrawRows
     statistics_ids: np.ndarray
-    restore_norms: bool
     residual: float
     draw_order: np.ndarray
     seed: int
@@ -168,8 +165,6 @@ class Initialization:
         rows = self.weights.matmul(source_rows)
         if source_rows.shape[1] == 1:  # a bias or static weights: below zero, under a zero row, never fires
             rows[self._ids(RowKind.INERT)] = source_rows.min().clamp_max(0)
-        elif self.restore_norms:
-            self._restore_norms(rows, source_rows)
         generator = torch.Generator().manual_seed(self.seed)
         statistics = source_rows[torch.from_numpy(self.statistics_ids)]
         if self.confidence is None:
@@ -224,11 +219,6 @@ class Initialization:
         if statistics.shape[1] == 1:  # IDF weights, say, are never negative
             own = own.clamp(statistics.min(), statistics.max())
         return own
-
-    def _restore_norms(self, rows: Tensor, source_rows: Tensor) -> None:
-        combined = self._ids(RowKind.COMBINED)
-        wanted = self.weights.matmul(source_rows.norm(dim=1, keepdim=True))[combined]
-        rows[combined] *= wanted / rows[combined].norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 
 def _mixed(rows: Tensor, own: Tensor, centre: Tensor, share: float | Tensor) -> Tensor:
