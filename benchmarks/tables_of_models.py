@@ -36,7 +36,7 @@ def bundled_bridge(_: Path) -> str:
 
 
 def confidence(_: Path, name: str = "confidence") -> str:
-    """Shares of right rows by confidence, over all languages, and of the most believed a language.
+    """Shares of right rows by confidence, over all languages; of the most believed by language and by headwords alone.
 
     The bundled bridge was trained on some headwords and not on others; other bridges know no such difference.
     """
@@ -51,16 +51,18 @@ def confidence(_: Path, name: str = "confidence") -> str:
             most = [_share(r for r in own if r["language"] == one and r["from"] == bands[-1]) for one in languages]
             cells = [_share(r for r in own if r["from"] == low) for low in bands]
             by_language = ", ".join(map(" ".join, zip(languages, most, strict=True)))
-            body.append([source, bridge, headwords, *cells, by_language])
+            strict = _share((r for r in own if r["from"] == bands[-1]), forms=False)
+            body.append([source, bridge, headwords, *cells, by_language, strict])
     names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise([*bands, 1.0])]
-    header = ["source encoder", "bridge", "headwords", *names, "the last, by language"]
+    header = ["source encoder", "bridge", "headwords", *names, "the last, by language", "the last, headwords alone"]
     return table(header, body) + "\n\n" + versions_of(name)
 
 
-def _share(rows: Iterable[dict]) -> str:
+def _share(rows: Iterable[dict], *, forms: bool = True) -> str:
+    """Of rows whose heaviest source token is a headword or, with `forms`, another form of one."""
     found = list(rows)
-    n = sum(r["n"] for r in found)
-    return f"{sum(r['right'] for r in found) / n:.2f} of {n:,}" if n else "none"
+    n, right = sum(r["n"] for r in found), sum(r["right"] + forms * r["form"] for r in found)
+    return f"{right / n:.2f} of {n:,}" if n else "none"
 
 
 LATIN_ROWS = {

@@ -17,7 +17,13 @@ from sembridge.encoders.vocabulary import TokenKind, Vocabulary, read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.bridge import embed_texts
 from sembridge.language_transfer.initialization import multivariate
-from sembridge.language_transfer.initialization.evidence import above_chance, distinctness, row_margins
+from sembridge.language_transfer.initialization.evidence import (
+    above_chance,
+    distinctness,
+    probably_right,
+    prominence,
+    row_margins,
+)
 from sembridge.language_transfer.initialization.initialize import draw_rule, initialize
 from sembridge.language_transfer.initialization.inputs import Inputs
 from sembridge.language_transfer.initialization.rows import Initialization, RowKind
@@ -387,7 +393,8 @@ def test_with_a_perfect_bridge_default_is_the_paper() -> None:
     paper = build(source, target, embed, preset="paper", fallback="mean")
     combined = default.kinds == RowKind.COMBINED
     assert combined.sum() == 400
-    assert default.confidence[combined].tolist() == [1.0] * 400
+    assert default.trust[combined].tolist() == [1.0] * 400
+    assert default.confidence[combined].min() > 0.9
     for matrix in source_matrices(len(source)):
         found = default.rows(matrix)
         assert torch.equal(found, paper.rows(matrix))
@@ -400,17 +407,18 @@ def test_with_a_random_bridge_default_is_the_gaussian(hub_neighbours: int) -> No
     default = build(source, target, embed, hub_neighbours=hub_neighbours)
     gaussian = build(source, target, method="multivariate")
     assert (default.kinds == RowKind.COMBINED).sum() == 400
-    assert default.confidence[default.kinds == RowKind.COMBINED].tolist() == [0.0] * 400
+    combined = default.kinds == RowKind.COMBINED
+    assert default.trust[combined].tolist() == default.confidence[combined].tolist() == [0.0] * 400
     for matrix in source_matrices(len(source)):
         assert torch.equal(default.rows(matrix), gaussian.rows(matrix))
 
 
-def test_confidence_tells_true_from_false_answers() -> None:
+@pytest.mark.parametrize("figure", ["trust", "confidence"])
+def test_trust_and_confidence_tell_true_from_false_answers(figure: str) -> None:
     source, target, embed = bridged_case(n_true=200, n_false=200)
-    found = build(source, target, embed).confidence
-    assert found is not None
+    found = getattr(build(source, target, embed), figure)
     assert np.isnan(found[[0, 401, 402]]).all()  # a copy and two fallbacks
-    assert found[1:201].min() == 1
+    assert found[1:201].min() > (0.9 if figure == "confidence" else 0.9999)  # nothing measured is certain
     # Half of all scores are no better than chance, and there the answer is no, up to the noise of 200 tokens.
     assert found[201:401].mean() < 0.05
 
@@ -418,9 +426,8 @@ def test_confidence_tells_true_from_false_answers() -> None:
 def test_without_evidence_and_with_few_tokens_every_row_is_trusted() -> None:
     source, target, embed = bridged_case(n_true=0, n_false=99)
     few, off = (build(source, target, embed, evidence=evidence, residual=0.0) for evidence in (True, False))
-    assert few.confidence is not None
-    assert few.confidence[1:100].tolist() == [1.0] * 99
-    assert off.confidence is None
+    assert few.trust[1:100].tolist() == few.confidence[1:100].tolist() == [1.0] * 99
+    assert off.trust is off.confidence is None
     for matrix in source_matrices(len(source)):
         assert torch.equal(few.rows(matrix), off.rows(matrix))
 
@@ -469,6 +476,18 @@ def test_a_row_stands_out_by_its_margin_over_the_runner_up() -> None:
         torch.tensor([0.1, 0.6, 0.4, 0.7]), 3,
     )  # fmt: skip
     assert row_margins(weights) == pytest.approx([0.2, np.inf])
+
+
+def test_confidence_asks_how_far_the_best_stands_above_all_around_it() -> None:
+    by_chance = -np.log(np.linspace(1, 1e-4, 10_000))  # falls off with scale 1
+    alone, among_forms = [[9.0] + [0.0] * 10], [[9.0] + [8.0] + [0.0] * 9]
+    found = prominence(np.array([*alone, *among_forms, [3.0] * 11], np.float32), by_chance)
+    assert found == pytest.approx([9, 8.2, 0], rel=1e-2)  # another form of the same word beside it costs little
+    assert np.isinf(prominence(np.ones((2, 1), np.float32), by_chance)).all()  # nothing is around it
+    shares = probably_right(np.array([0.0, 5.0, 20.0, np.inf], np.float32))
+    assert (np.diff(shares) > 0).all()
+    assert shares[0] < 0.02
+    assert shares[2:].min() > 0.9
 
 
 # --- combining rows ------------------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ class Alignment:
         weights: (n_target, n_source).
         kinds: (n_target,) uint8 of RowKind.
         source_tokens: raw spelling of every column.
-        confidence: (n_target,) float32 within [0, 1], how far a combined row's weights were trusted, nan on other rows;
-            None where no evidence was asked for.
+        confidence: (n_target,) float32 within [0, 1], how probably a combined row's heaviest source token is the right
+            one, nan on other rows; None where no evidence was asked for.
         names: of the rows; None where they are not known.
     """
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class TokenExplanation:
     """A target token and the source tokens its row was made of.
 
-    `confidence` says how far they were trusted, within [0, 1]; None where there was nothing to trust.
+    `confidence` says how probably the heaviest is the right one, within [0, 1]; None where none was told.
     """
 
     token_id: int

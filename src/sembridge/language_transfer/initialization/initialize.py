@@ -59,13 +59,12 @@ def build_rows(inputs: Inputs, combined: CombinedRows | None) -> Initialization:
     recipe, source, target = inputs.recipe, inputs.source, inputs.target
     kinds = copied_rows(inputs.overlap, target)
     best_similarity = np.full(len(target), np.nan, np.float32)
-    confidence = None
+    trust = confidence = None
     if combined is not None:
         kinds[combined.target_ids] = RowKind.COMBINED
         best_similarity[combined.target_ids] = combined.best_similarity
-        if combined.confidence is not None:
-            confidence = np.full(len(target), np.nan, np.float32)
-            confidence[combined.target_ids] = combined.confidence
+        trust = _by_target(combined.target_ids, combined.trust, len(target))
+        confidence = _by_target(combined.target_ids, combined.confidence, len(target))
     return Initialization(
         weights=_assemble(inputs.overlap, combined, n_target=len(target), n_source=len(source)),
         kinds=kinds,
@@ -75,8 +74,18 @@ def build_rows(inputs: Inputs, combined: CombinedRows | None) -> Initialization:
         residual=recipe.residual if recipe.counts("residual") else 0.0,
         draw_order=np.argsort(np.array(target.tokens, dtype=object), kind="stable"),
         seed=recipe.seed,
+        trust=trust,
         confidence=confidence,
     )
+
+
+def _by_target(target_ids: np.ndarray, figures: np.ndarray | None, n_target: int) -> np.ndarray | None:
+    """(n_target,) float32 from the `figures` of `target_ids`: nan on the other rows; None stays None."""
+    if figures is None:
+        return None
+    found = np.full(n_target, np.nan, np.float32)
+    found[target_ids] = figures
+    return found
 
 
 def _assemble(overlap: Overlap, combined: CombinedRows | None, *, n_target: int, n_source: int) -> SparseWeights:

@@ -30,12 +30,15 @@ class CombinedRows:
         target_ids: (n_combined,) the tokens that got weights, ascending.
         weights: (n_combined, n_source).
         best_similarity: (n_combined,) the highest cosine in the row's support, without any hub correction.
-        confidence: (n_combined,) float32 within [0, 1], how far the row's weights can be trusted; None if not asked.
+        trust: (n_combined,) float32 within [0, 1], the share of the row that its weights may have; None if not asked.
+        confidence: (n_combined,) float32 within [0, 1], how probably the heaviest source token is the right one; None
+            if not asked.
     """
 
     target_ids: np.ndarray
     weights: SparseWeights
     best_similarity: np.ndarray
+    trust: np.ndarray | None = None
     confidence: np.ndarray | None = None
 
     @classmethod
@@ -141,12 +144,14 @@ class Initialization:
         statistics_ids: (n,) source ids whose rows the fallback takes its statistics from.
         residual: share of a fully trusted row's variance that is its own, drawn as the fallback draws. Tokens of near
             meaning share most source rows; the residual lets a text match itself through them all the same. A row that
-            is trusted less has more of its own, one without any confidence has nothing else; with confidences, a token
+            is trusted less has more of its own, one without any trust has nothing else; with evidence, a token
             that the bridge does not tell from its source token has none, as a copied one.
         draw_order: (n_target,) target ids by spelling, so that what is drawn for a token does not depend on its id.
         seed: of the draws; every matrix is drawn with a fresh generator.
-        confidence: (n_target,) float32 within [0, 1], how far a combined row's weights are trusted, nan on other rows;
-            None where no evidence was asked for, then all are trusted fully.
+        trust: (n_target,) float32 within [0, 1], the share of a combined row that its weights may have, nan on other
+            rows; None where no evidence was asked for, then all are trusted fully.
+        confidence: (n_target,) float32 within [0, 1], how probably a combined row's heaviest source token is the right
+            one, nan on other rows; None where no evidence was asked for. It is told, and steers nothing.
     """
 
     weights: SparseWeights
@@ -157,6 +162,7 @@ class Initialization:
     residual: float
     draw_order: np.ndarray
     seed: int
+    trust: np.ndarray | None = None
     confidence: np.ndarray | None = None
 
     def rows(self, source_rows: Tensor) -> Tensor:
@@ -167,12 +173,12 @@ class Initialization:
             rows[self._ids(RowKind.INERT)] = source_rows.min().clamp_max(0)
         generator = torch.Generator().manual_seed(self.seed)
         statistics = source_rows[torch.from_numpy(self.statistics_ids)]
-        if self.confidence is None:
+        if self.trust is None:
             self._draw_missing(rows, statistics, generator)
             if self.residual > 0 and source_rows.shape[1] > 1:
                 self._add_residual(rows, statistics, generator)
         else:
-            self._draw_by_confidence(rows, statistics, generator, self.confidence)
+            self._draw_by_trust(rows, statistics, generator, self.trust)
         return rows
 
     def new_ids(self) -> np.ndarray:
@@ -192,11 +198,9 @@ class Initialization:
         own = self.fallback(statistics, len(combined), generator)
         rows[combined] = _mixed(rows[combined], own, statistics.mean(0), self.residual)
 
-    def _draw_by_confidence(
-        self, rows: Tensor, statistics: Tensor, generator: torch.Generator, confidence: np.ndarray
-    ) -> None:
-        """All rows with a drawn share in one draw, by spelling: those without any confidence are `multivariate`'s."""
-        shares = self._drawn_shares(confidence, self.residual if statistics.shape[1] > 1 else 0.0)
+    def _draw_by_trust(self, rows: Tensor, statistics: Tensor, generator: torch.Generator, trust: np.ndarray) -> None:
+        """All rows with a drawn share in one draw, by spelling: those without any trust are `multivariate`'s."""
+        shares = self._drawn_shares(trust, self.residual if statistics.shape[1] > 1 else 0.0)
         ids = self.draw_order[shares[self.draw_order] > 0]
         if not len(ids):
             return
@@ -205,12 +209,12 @@ class Initialization:
         mixed = _mixed(rows[places], own, statistics.mean(0), share)
         rows[places] = torch.where(share == 1, own, mixed)  # bit for bit the draw
 
-    def _drawn_shares(self, confidence: np.ndarray, residual: float) -> np.ndarray:
+    def _drawn_shares(self, trust: np.ndarray, residual: float) -> np.ndarray:
         """(n_target,) float32: the share of a row's variance that is drawn, all of a fallback row's."""
         shares = np.where(self.kinds == RowKind.FALLBACK, np.float32(1), np.float32(0))
         combined = self.kinds == RowKind.COMBINED
         own = np.where(self.best_similarity[combined] < 1 - INDISTINCT, np.float32(residual), np.float32(0))
-        shares[combined] = 1 - confidence[combined] * (1 - own)
+        shares[combined] = 1 - trust[combined] * (1 - own)
         return shares
 
     def draw(self, statistics: Tensor, count: int, generator: torch.Generator) -> Tensor:

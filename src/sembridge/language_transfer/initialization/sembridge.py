@@ -17,8 +17,11 @@ from sembridge.language_transfer.bridge import Embed
 from sembridge.language_transfer.entmax import Entmax, TopKSoftmax
 from sembridge.language_transfer.initialization.evidence import (
     FEWEST_TOKENS,
+    N_AROUND,
     above_chance,
     distinctness,
+    probably_right,
+    prominence,
     row_margins,
     scores_by_chance,
 )
@@ -84,15 +87,16 @@ def bridged_rows(inputs: Inputs, words: TextWords) -> CombinedRows:
     weights = sparse_weights(
         vectors.target, vectors.source, rule=_rule(recipe), memory_budget=inputs.memory_budget, device=inputs.device
     )
-    trust = None
+    trust = confidence = None
     if recipe.evidence:
         by_name = np.argsort(np.array([target.tokens[i] for i in wanted], dtype=object), kind="stable")
-        trust = _confidence(weights, torch.from_numpy(target_vectors[by_name]), vectors, inputs)
+        trust, confidence = _evidence(weights, torch.from_numpy(target_vectors[by_name]), vectors, inputs)
     weights = vectors.plain(weights)
     best = row_maximum(weights)
     weights = _name_columns(weights, twins.ids_by_word_start, target.starts_word[wanted], len(source))
     sure = best >= recipe.min_similarity
-    return CombinedRows(wanted[sure], _keep_rows(weights, sure), best[sure], None if trust is None else trust[sure])
+    told = (None if found is None else found[sure] for found in (trust, confidence))
+    return CombinedRows(wanted[sure], _keep_rows(weights, sure), best[sure], *told)
 
 
 def bridged_texts(vocabularies: Vocabularies, recipe: TransferRecipe) -> tuple[list[str], list[str]]:
@@ -168,20 +172,26 @@ def _group_twins(source: Vocabulary, candidates: np.ndarray) -> _Twins:
     return _Twins(np.array(start), np.stack([candidates[inside], candidates[start]]))
 
 
-def _confidence(weights: SparseWeights, target_vectors: Tensor, vectors: HubCorrected, inputs: Inputs) -> np.ndarray:
-    """(n_wanted,) confidence of every row of `weights`, whose similarities are corrected by the hub term; all one where
-    there are too few rows to tell their scores from those by chance.
+def _evidence(
+    weights: SparseWeights, target_vectors: Tensor, vectors: HubCorrected, inputs: Inputs
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n_wanted,) trust in every row of `weights`, whose similarities are corrected by the hub term, and (n_wanted,)
+    confidence; all one where there are too few rows to tell their scores from those by chance.
 
     Args:
         target_vectors: (n_wanted, dim) in an order that does not depend on ids.
     """
     if weights.n_rows < FEWEST_TOKENS:
-        return np.ones(weights.n_rows, np.float32)
+        return np.ones(weights.n_rows, np.float32), np.ones(weights.n_rows, np.float32)
     by_chance = scores_by_chance(vectors, target_vectors, memory_budget=inputs.memory_budget, device=inputs.device)
-    found: np.ndarray = np.multiply(
-        above_chance(row_maximum(weights), by_chance), distinctness(row_margins(weights), by_chance)
-    )
-    return found
+    real = above_chance(row_maximum(weights), by_chance)
+    around = sparse_weights(
+        vectors.target, vectors.source, rule=TopKSoftmax(min(1 + N_AROUND, len(vectors.source))),
+        memory_budget=inputs.memory_budget, device=inputs.device,
+    )  # fmt: skip
+    nearest = -np.sort(-around.similarities.numpy().reshape(weights.n_rows, -1), axis=1)
+    confidence = np.multiply(real, probably_right(prominence(nearest, by_chance)))
+    return np.multiply(real, distinctness(row_margins(weights), by_chance)), confidence
 
 
 def _rule(recipe: TransferRecipe) -> Entmax | TopKSoftmax:
