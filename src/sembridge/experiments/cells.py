@@ -202,7 +202,8 @@ def fingerprint(cell: Cell, recipe: GridRecipe) -> str:
         "cell": cell.name,
         "source_encoder": cell.source_encoder,
         "bridge": _one_or_all(cell.bridges(recipe)),
-        "transfer": settings and _transfer(settings),
+        "transfer": settings
+        and settings.model_dump(mode="json", exclude_defaults=True, exclude=_without_effect(settings)),
         "with_hybrid": cell.with_hybrid,
         "target_tokenizer": language.target_tokenizer,
         "words": language.words if settings is not None else (),
@@ -216,12 +217,6 @@ def fingerprint(cell: Cell, recipe: GridRecipe) -> str:
         decides["training"] = _training(cell, recipe)
     text = json.dumps(decides, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _transfer(settings: TransferRecipe) -> dict[str, object]:
-    """What decides the transfer of a cell, with a removed setting as finished cells know it."""
-    decides = settings.model_dump(mode="json", exclude_defaults=True, exclude=_without_effect(settings))
-    return {**decides, "restore_norms": False} if settings.counts("preset") else decides
 
 
 def _training(cell: Cell, recipe: GridRecipe) -> dict[str, object]:
