@@ -63,12 +63,33 @@ def sparse_weights(
         >>> sparse_weights(target, source, rule=Entmax(2.0)).values
         tensor([0.6000, 0.4000])
     """
+    return weights_and_nearest(
+        target_vectors, source_vectors, rule=rule, n_nearest=0, memory_budget=memory_budget, device=device,
+        progress=progress,
+    )[0]  # fmt: skip
+
+
+def weights_and_nearest(
+    target_vectors: Tensor,
+    source_vectors: Tensor,
+    *,
+    rule: Entmax | TopKSoftmax,
+    n_nearest: int,
+    memory_budget: int = 2**30,
+    device: str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> tuple[SparseWeights, NDArray[np.float32]]:
+    """`sparse_weights`, and from the same product (n_target, n_nearest) the largest similarities of every row.
+
+    Descending, with a weight or without; as many columns as there are source vectors, if these are fewer.
+    """
     _check_vectors(target_vectors, source_vectors)
     _check_machine(memory_budget, device)
     n_target, n_source = len(target_vectors), len(source_vectors)
     _check_result_size(n_target * n_source if rule == Entmax(1.0) else 0, n_target, n_target, rule, memory_budget)
+    n_nearest = min(n_nearest, n_source)
     with torch.no_grad(), full_float32(device):
-        kernel = _Kernel(source_vectors, rule, memory_budget, device)
+        kernel = _Kernel(source_vectors, rule, n_nearest, memory_budget, device)
         parts: list[_Rows] = []
         n_weights = 0
         for start in range(0, n_target, kernel.block_rows):
@@ -80,22 +101,24 @@ def sparse_weights(
             _check_result_size(n_weights, done, n_target, rule, memory_budget)
             if progress is not None:
                 progress(done)
-    return _joined(parts, n_source)
+    nearest = np.concatenate([np.empty((0, n_nearest), np.float32), *(part.nearest for part in parts)])
+    return _joined(parts, n_source), nearest
 
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Weights of consecutive rows: `counts` (n_rows,), the rest (nnz,)."""
+    """Weights of consecutive rows: `counts` (n_rows,), `nearest` (n_rows, n_nearest), the rest (nnz,)."""
 
     counts: NDArray[np.int64]
     col_ids: NDArray[np.int64]
     values: NDArray[np.float32]
     similarities: NDArray[np.float32]
+    nearest: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class _Candidates:
-    """Every place of some consecutive rows that may hold a weight, ordered by row, then column."""
+    """Every place of some consecutive rows that may hold a weight or be among the nearest, by row, then column."""
 
     n_rows: int
     row_ids: Tensor  # (n,) int64
@@ -105,12 +128,14 @@ class _Candidates:
 class _Kernel:
     """The source side of a transfer, ready for any number of target blocks."""
 
-    def __init__(self, source_vectors: Tensor, rule: Entmax | TopKSoftmax, memory_budget: int, device: str) -> None:
-        self.rule = rule
+    def __init__(
+        self, source_vectors: Tensor, rule: Entmax | TopKSoftmax, n_nearest: int, memory_budget: int, device: str
+    ) -> None:
+        self.rule, self.n_nearest = rule, n_nearest
         self.source = source_vectors.to(device, torch.float32)
         n_source, dim = self.source.shape
         # A bound from group maxima needs several times more groups than it looks at.
-        leaders = rule.k if isinstance(rule, TopKSoftmax) else 16
+        leaders = max(n_nearest, rule.k if isinstance(rule, TopKSoftmax) else 16)
         self.group_width = max(1, min(_GROUP_WIDTH, n_source // (4 * leaders)))
         n_groups = -(-n_source // self.group_width)
         bytes_per_row = 4 * n_groups * self.group_width
@@ -137,15 +162,17 @@ class _Kernel:
         for part in _slices(chosen.sum(1).cpu().numpy() * self.group_width, self.slice_candidates):
             candidates = _candidates(products[part], chosen[part], bounds[part])
             similarities = self._exact_similarities(target[part], candidates, float(norms[part].max()))
-            yield _weighted(candidates, similarities, self.rule)
+            yield _weighted(candidates, similarities, self.rule, self.n_nearest)
 
     def _bounds(self, group_maxima: Tensor) -> Tensor:
+        """(n_rows,) what every column with a weight, and every one of the nearest, reaches."""
         if isinstance(self.rule, Entmax):
-            return entmax_bounds(group_maxima, self.rule.alpha)
-        if self.rule.k > group_maxima.shape[1]:
-            return torch.full_like(group_maxima[:, 0], -torch.inf)
-        # k columns are at least as large as the k-th group maximum, so the k-th column is.
-        return group_maxima.topk(self.rule.k, dim=1).values[:, -1]
+            bounds = entmax_bounds(group_maxima, self.rule.alpha)
+        else:
+            bounds = _bounds_of_best(group_maxima, self.rule.k)
+        if not self.n_nearest:
+            return bounds
+        return torch.minimum(bounds, _bounds_of_best(group_maxima, self.n_nearest))
 
     def _exact_similarities(self, target: Tensor, candidates: _Candidates, norm: float) -> NDArray[np.float32]:
         """Dot products (n,) of the candidates: float64 sums in an order set by the width alone, rounded once."""
@@ -172,6 +199,13 @@ class _Kernel:
             (here,) = ((offsets >= 0) & (offsets < len(columns))).nonzero(as_tuple=True)
             dots[here] = product[candidates.row_ids[here], offsets[here]]
         return dots
+
+
+def _bounds_of_best(group_maxima: Tensor, k: int) -> Tensor:
+    """(n_rows,): k columns are at least as large as the k-th group maximum, so the k-th column is."""
+    if k > group_maxima.shape[1]:
+        return torch.full_like(group_maxima[:, 0], -torch.inf)
+    return group_maxima.topk(k, dim=1).values[:, -1]
 
 
 def _slices(sizes: NDArray[np.int64], most: int) -> Iterator[slice]:
@@ -217,13 +251,16 @@ def _pair_dots(target: Tensor, source: Tensor, row_ids: Tensor, col_ids: Tensor)
     return dots
 
 
-def _weighted(candidates: _Candidates, similarities: NDArray[np.float32], rule: Entmax | TopKSoftmax) -> _Rows:
-    """The non-zero weights of rows whose candidates are known with their similarities."""
+def _weighted(
+    candidates: _Candidates, similarities: NDArray[np.float32], rule: Entmax | TopKSoftmax, n_nearest: int
+) -> _Rows:
+    """The non-zero weights of rows whose candidates are known with their similarities, and their nearest."""
     row_ids, col_ids = candidates.row_ids.cpu().numpy(), candidates.col_ids.cpu().numpy()
     order = np.argsort(_sort_keys(row_ids, similarities), kind="stable")  # equal similarities stay in column order
     counts = np.bincount(row_ids, minlength=candidates.n_rows)
-    best = similarities[order][np.cumsum(counts) - counts].astype(np.float64)
-    ranked = Ranked(best[row_ids] - similarities[order], row_ids, counts)
+    descending, starts = similarities[order], np.cumsum(counts) - counts
+    best = descending[starts].astype(np.float64)
+    ranked = Ranked(best[row_ids] - descending, row_ids, counts)
     weights = np.empty(len(order), dtype=np.float32)
     weights[order] = ranked_weights(ranked, rule)
     kept = weights > 0
@@ -232,6 +269,7 @@ def _weighted(candidates: _Candidates, similarities: NDArray[np.float32], rule: 
         col_ids=col_ids[kept],
         values=weights[kept],
         similarities=similarities[kept],
+        nearest=descending[starts[:, None] + np.arange(n_nearest)],
     )
 
 
@@ -242,8 +280,8 @@ def _sort_keys(row_ids: NDArray[np.int64], similarities: NDArray[np.float32]) ->
 
 
 def _joined(parts: list[_Rows], n_columns: int) -> SparseWeights:
-    nothing = _Rows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
-    parts = [nothing, *parts]
+    none, zero = np.empty(0, np.int64), np.empty(0, np.float32)
+    parts = [_Rows(none, none, zero, zero, zero), *parts]
     counts = torch.from_numpy(np.concatenate([part.counts for part in parts]))
     return SparseWeights(
         crow_indices=functional.pad(counts.cumsum(0), (1, 0)),

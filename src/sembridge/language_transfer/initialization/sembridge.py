@@ -42,7 +42,7 @@ from sembridge.language_transfer.initialization.translations import (
 )
 from sembridge.language_transfer.overlap import Vocabularies
 from sembridge.language_transfer.recipe import TransferRecipe
-from sembridge.language_transfer.similarity import sparse_weights
+from sembridge.language_transfer.similarity import weights_and_nearest
 from sembridge.language_transfer.sparse_matrix import SparseWeights
 
 
@@ -84,13 +84,14 @@ def bridged_rows(inputs: Inputs, words: TextWords) -> CombinedRows:
         memory_budget=inputs.memory_budget,
         device=inputs.device,
     )
-    weights = sparse_weights(
-        vectors.target, vectors.source, rule=_rule(recipe), memory_budget=inputs.memory_budget, device=inputs.device
-    )
+    weights, nearest = weights_and_nearest(
+        vectors.target, vectors.source, rule=_rule(recipe), n_nearest=1 + N_AROUND if recipe.evidence else 0,
+        memory_budget=inputs.memory_budget, device=inputs.device,
+    )  # fmt: skip
     trust = confidence = None
     if recipe.evidence:
         by_name = np.argsort(np.array([target.tokens[i] for i in wanted], dtype=object), kind="stable")
-        trust, confidence = _evidence(weights, torch.from_numpy(target_vectors[by_name]), vectors, inputs)
+        trust, confidence = _evidence(weights, nearest, torch.from_numpy(target_vectors[by_name]), vectors, inputs)
     weights = vectors.plain(weights)
     best = row_maximum(weights)
     weights = _name_columns(weights, twins.ids_by_word_start, target.starts_word[wanted], len(source))
@@ -173,23 +174,19 @@ def _group_twins(source: Vocabulary, candidates: np.ndarray) -> _Twins:
 
 
 def _evidence(
-    weights: SparseWeights, target_vectors: Tensor, vectors: HubCorrected, inputs: Inputs
+    weights: SparseWeights, nearest: np.ndarray, target_vectors: Tensor, vectors: HubCorrected, inputs: Inputs
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n_wanted,) trust in every row of `weights`, whose similarities are corrected by the hub term, and (n_wanted,)
     confidence; all one where there are too few rows to tell their scores from those by chance.
 
     Args:
+        nearest: (n_wanted, 1 + N_AROUND) the best similarities of every row, descending.
         target_vectors: (n_wanted, dim) in an order that does not depend on ids.
     """
     if weights.n_rows < FEWEST_TOKENS:
         return np.ones(weights.n_rows, np.float32), np.ones(weights.n_rows, np.float32)
     by_chance = scores_by_chance(vectors, target_vectors, memory_budget=inputs.memory_budget, device=inputs.device)
     real = above_chance(row_maximum(weights), by_chance)
-    around = sparse_weights(
-        vectors.target, vectors.source, rule=TopKSoftmax(min(1 + N_AROUND, len(vectors.source))),
-        memory_budget=inputs.memory_budget, device=inputs.device,
-    )  # fmt: skip
-    nearest = -np.sort(-around.similarities.numpy().reshape(weights.n_rows, -1), axis=1)
     confidence = np.multiply(real, probably_right(prominence(nearest, by_chance)))
     return np.multiply(real, distinctness(row_margins(weights), by_chance)), confidence
 
