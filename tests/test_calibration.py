@@ -182,5 +182,7 @@ def test_a_copied_row_that_fires_in_every_text_of_the_target_language_is_taken_b
 
     assert firing_of({"firing_cap": 1.0}) == (N_TEXTS, 0)
     n_fired, n_lowered = firing_of({"firing_cap": 0.25})
-    assert n_fired <= N_TEXTS // 4 + 1  # the text at the limit lands on zero within the last bits
+    most = 0.25 + TOKENS_A_TEXT / len(read_vocabulary(target).text_ids)  # a few tokens stand in many texts themselves
+    assert n_fired <= most * N_TEXTS + 1  # the text at the limit lands on zero within the last bits
+    assert most < 0.9
     assert n_lowered > 0

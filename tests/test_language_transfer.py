@@ -38,7 +38,7 @@ from sembridge.encoders.vocabulary import read_vocabulary
 from sembridge.errors import SembridgeError
 from sembridge.language_transfer.assembly import transfer
 from sembridge.language_transfer.bridge_pool import JoinedBridge
-from sembridge.language_transfer.calibration import random_texts
+from sembridge.language_transfer.calibration import TOKENS_A_TEXT, random_texts
 from sembridge.language_transfer.clock import Clock
 from sembridge.language_transfer.folder import LanguageTransfer, Origin, read_report
 from sembridge.language_transfer.initialization.rows import RowKind
@@ -258,7 +258,8 @@ def test_only_sembridge_is_calibrated_where_asked_and_the_report_says_how() -> N
     new = np.isin(result.alignment.kinds, (RowKind.COMBINED, RowKind.FALLBACK))
     texts = random_texts(read_vocabulary(result.encoder.tokenizer))
     fired = (vectors(result.encoder, tuple(texts))[1] > 0).float()[:, torch.from_numpy(new)]
-    assert fired.mean(0).max() <= 0.06  # the text at the limit may fall on either side of zero
+    by_itself = TOKENS_A_TEXT / len(read_vocabulary(result.encoder.tokenizer).text_ids)
+    assert 0.02 < fired.mean(0).max() <= 0.06 + by_itself  # the text at the limit may be on either side of zero
 
 
 def test_a_target_text_takes_the_place_of_random_tokens(tmp_path: Path) -> None:

@@ -71,12 +71,12 @@ def calibrate(
     """
     before = [bias.detach().clone() for bias in transferred.decoder_biases()]
     is_capped, ids = recipe.firing_cap < 1, np.flatnonzero(target.kinds != TokenKind.SPECIAL)
-    texts = _texts(target, recipe) if is_capped else []
+    texts, most = _texts(target, recipe) if is_capped else [], recipe.firing_cap + _share_by_itself(target, recipe)
     if is_capped:
-        lower_biases(transferred, ids, texts, most=recipe.firing_cap)
+        lower_biases(transferred, ids, texts, most=most)
     gain = _match_source(transferred, encoder, source, target, rows) if recipe.match_activity else 1.0
     if is_capped and gain != 1:
-        lower_biases(transferred, ids, texts, most=recipe.firing_cap)
+        lower_biases(transferred, ids, texts, most=most)
     lowered = [int((bias < old).sum()) for bias, old in zip(transferred.decoder_biases(), before, strict=True)]
     return Calibration(gain, max(lowered, default=0))
 
@@ -103,6 +103,11 @@ def _texts(target: Vocabulary, recipe: TransferRecipe) -> list[str]:
     if recipe.target_text is None:
         return random_texts(target)
     return spread_lines(recipe.file("target_text"), N_TEXTS)
+
+
+def _share_by_itself(target: Vocabulary, recipe: TransferRecipe) -> float:
+    """The share of the random texts that a token stands in by chance, and should fire in; of thousands next to none."""
+    return TOKENS_A_TEXT / max(len(target.text_ids), 1) if recipe.target_text is None else 0.0
 
 
 def random_texts(vocabulary: Vocabulary) -> list[str]:
@@ -190,7 +195,7 @@ def lower_biases(encoder: Anatomy, token_ids: np.ndarray, texts: Sequence[str], 
         return 0
     vectors = _documents(encoder)([text[:_CHARACTERS_A_TEXT] for text in texts]).tocsc()
     falls = np.zeros(vectors.shape[1], np.float32)
-    n_kept = int(most * len(texts))
+    n_kept = min(int(most * len(texts)), len(texts))
     for token_id in token_ids.tolist():
         fired = vectors.data[vectors.indptr[token_id] : vectors.indptr[token_id + 1]]
         if len(fired) > n_kept:
