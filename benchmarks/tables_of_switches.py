@@ -72,8 +72,6 @@ def _table(
 def _pair(page: Path, setting: str, combination: str) -> tuple[Line, Line] | None:
     """A switch and what it is compared with; the default is its own switch where the rule decides so."""
     found, base = (_measured(page).get((name, combination)) for name in (setting, ROWS[setting]))
-    if found is not None and "beside" in found:
-        return found, found["beside"]
     if base is not None and setting in RESIDUALS and base["residual"] == RESIDUALS[setting]:
         found = base
     return None if found is None or base is None else (found, base)

@@ -20,6 +20,7 @@ import torch
 from sentence_transformers import SentenceTransformer, SparseEncoder
 
 from sembridge import load_bridge, load_encoder, load_tokenizer
+from sembridge.experiments.results import MEASURE
 from sembridge.language_transfer import assembly
 from sembridge.language_transfer.assembly import transfer
 from sembridge.language_transfer.recipe import TransferRecipe
@@ -183,14 +184,13 @@ def outcome(
         assembly.MOST_EXCESS = usual
     result.encoder.max_seq_length = LENGTH
     found = {
-        name: evaluate(result.encoder, data, measures=["nDCG@10"], encode_with="fast-bf16")
-        for name, data in sets.items()
+        name: evaluate(result.encoder, data, measures=[MEASURE], encode_with="fast-bf16") for name, data in sets.items()
     }
     return {
-        "mean": round(fmean(x.measures["nDCG@10"] for x in found.values()), 4),
+        "mean": round(fmean(x.measures[MEASURE] for x in found.values()), 4),
         "dims": round(fmean(x.document_active_dims for x in found.values()), 1),
         "flops": round(fmean(x.flops for x in found.values()), 3),
-        "sets": {name: round(x.measures["nDCG@10"], 4) for name, x in found.items()},
+        "sets": {name: round(x.measures[MEASURE], 4) for name, x in found.items()},
         "gain": result.report.gain,
         "residual": result.report.residual,
         "n_lowered": result.report.n_lowered,

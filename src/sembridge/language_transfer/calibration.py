@@ -71,7 +71,7 @@ def calibrate(
     """
     before = [bias.detach().clone() for bias in transferred.decoder_biases()]
     is_capped, ids = recipe.firing_cap < 1, np.flatnonzero(target.kinds != TokenKind.SPECIAL)
-    texts, most = _texts(target, recipe) if is_capped else [], recipe.firing_cap + _share_by_itself(target, recipe)
+    texts, most = _texts_and_cap(target, recipe) if is_capped else ([], 1.0)
     if is_capped:
         lower_biases(transferred, ids, texts, most=most)
     gain = _match_source(transferred, encoder, source, target, rows) if recipe.match_activity else 1.0
@@ -98,16 +98,14 @@ def _match_source(
     return match_activity(transferred, rows.new_ids(), centres, target_texts, wanted=wanted)
 
 
-def _texts(target: Vocabulary, recipe: TransferRecipe) -> list[str]:
-    """Passages spread over the target text, where the recipe names one, else random tokens."""
+def _texts_and_cap(target: Vocabulary, recipe: TransferRecipe) -> tuple[list[str], float]:
+    """Passages spread over the target text, where the recipe names one, else random tokens; the most to fire in.
+
+    In the share of random texts that a token stands in by chance it should fire, too; one of thousands in next to none.
+    """
     if recipe.target_text is None:
-        return random_texts(target)
-    return spread_lines(recipe.file("target_text"), N_TEXTS)
-
-
-def _share_by_itself(target: Vocabulary, recipe: TransferRecipe) -> float:
-    """The share of the random texts that a token stands in by chance, and should fire in; of thousands next to none."""
-    return TOKENS_A_TEXT / max(len(target.text_ids), 1) if recipe.target_text is None else 0.0
+        return random_texts(target), recipe.firing_cap + TOKENS_A_TEXT / max(len(target.text_ids), 1)
+    return spread_lines(recipe.file("target_text"), N_TEXTS), recipe.firing_cap
 
 
 def random_texts(vocabulary: Vocabulary) -> list[str]:
@@ -195,11 +193,10 @@ def lower_biases(encoder: Anatomy, token_ids: np.ndarray, texts: Sequence[str], 
         return 0
     vectors = _documents(encoder)([text[:_CHARACTERS_A_TEXT] for text in texts]).tocsc()
     falls = np.zeros(vectors.shape[1], np.float32)
-    n_kept = min(int(most * len(texts)), len(texts))
-    for token_id in token_ids.tolist():
+    n_kept = int(most * len(texts))
+    for token_id in token_ids[np.diff(vectors.indptr)[token_ids] > n_kept].tolist():
         fired = vectors.data[vectors.indptr[token_id] : vectors.indptr[token_id + 1]]
-        if len(fired) > n_kept:
-            falls[token_id] = np.partition(fired, len(fired) - n_kept - 1)[len(fired) - n_kept - 1]
+        falls[token_id] = np.partition(fired, -n_kept - 1)[-n_kept - 1]
     for _ in range(2 if pooling.activation_function == "log1p_relu" else 1):
         falls = np.expm1(falls)
     for bias in biases:

@@ -93,7 +93,7 @@ class Explainer:
     """
 
     def __init__(self, encoder: "SparseEncoder", alignment: "Alignment") -> None:
-        self._given: tuple[SparseEncoder, Alignment] | None = encoder, alignment
+        self.encoder, self.alignment = encoder, alignment
         self._begin(replace(alignment.origins, names=None), folder=Path(), device="cpu")
 
     @classmethod
@@ -104,7 +104,6 @@ class Explainer:
             SembridgeError: the folder is not such a one, or its parts do not belong together.
         """
         explainer = cls.__new__(cls)
-        explainer._given = None  # both are loaded when they are asked for
         explainer._begin(Origins.load(Path(folder)), folder=Path(folder), device=device)
         return explainer
 
@@ -126,8 +125,6 @@ class Explainer:
         Raises:
             SembridgeError: it cannot be loaded, or is of another transfer than the alignment.
         """
-        if self._given is not None:
-            return self._given[0]
         from sembridge.encoders.loading import load_encoder
 
         encoder = load_encoder(self._folder, device=self._device)
@@ -141,8 +138,6 @@ class Explainer:
 
     @cached_property
     def alignment(self) -> "Alignment":
-        if self._given is not None:
-            return self._given[1]
         from sembridge.language_transfer.alignment import Alignment
 
         return Alignment.load(self._folder)
